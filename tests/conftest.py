@@ -1,0 +1,80 @@
+"""Markers, and the fixtures that every directory may use.
+
+Under ``CI=true`` nothing that the machine should have may be missing: an absent peer or a forbidden namespace fails
+there, and is skipped with its name elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import Namespace, Server, namespaces_refused, peers, start_tcpserver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def _missing(reason: str) -> None:
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+def _peer(name: str) -> str:
+    path = peers().find(name)
+    if path is None:
+        _missing(f"{name} is not here; .ci/peers.txt names its package")
+    assert path is not None
+    return path
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Act on the markers before any fixture is made."""
+    for marker in item.iter_markers("peer"):
+        for name in marker.args:
+            _peer(name)
+    if item.get_closest_marker("netns") and namespaces_refused():
+        _missing(namespaces_refused())
+    if item.get_closest_marker("root") and os.geteuid() != 0:
+        pytest.skip("needs the superuser")
+
+
+@pytest.fixture(scope="session")
+def peer() -> Callable[[str], str]:
+    """The path of another package's program: ``peer("socat")``, ``peer("ucspi-tcp/tcpserver")``."""
+    return _peer
+
+
+@pytest.fixture
+def netns() -> Iterator[Callable[..., Namespace]]:
+    """Make namespaces with these addresses on lo; gone after the test."""
+    if namespaces_refused():
+        _missing(namespaces_refused())
+    made: list[Namespace] = []
+
+    def make(*addresses: str) -> Namespace:
+        namespace = Namespace(*addresses)
+        made.append(namespace)
+        return namespace
+
+    yield make
+    for namespace in made:
+        namespace.close()
+
+
+@pytest.fixture
+def tcpserver() -> Iterator[Callable[..., Server]]:
+    """Start tcpservers (see `tests.support.start_tcpserver`) that are stopped after the test."""
+    running: list[Server] = []
+
+    def start(*arguments: str, **options: object) -> Server:
+        server = start_tcpserver(*arguments, **options)  # type: ignore[arg-type]  # the factory's own keywords
+        running.append(server)
+        return server
+
+    yield start
+    for server in running:
+        server.stop()
