@@ -1,0 +1,181 @@
+"""Who is calling? The true peer of a UCSPI server, whichever super-server started it.
+
+    >>> import ucspi_env
+    >>> peer = ucspi_env.remote({"PROTO": "TCP6", "TCPREMOTEIP": "::ffff:192.0.2.1", "TCPREMOTEPORT": "4711"})
+    >>> str(peer), peer.ip.version
+    ('192.0.2.1:4711', 4)
+
+`remote`, `local` and `connection` are the questions a server asks; they are also the only functions here that look at
+`os.environ` and at descriptors. Everything behind them is values and pure functions: `identify` decides, `build` is the way back,
+from a connection to an environment. What a server does not need at its start is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from ucspi_env._errors import (
+    BadVariableError,
+    DialectError,
+    MissingVariableError,
+    NoPeerYetError,
+    NotUnderSuperServerError,
+    PeerError,
+    ProxyError,
+    UCSPIError,
+    UnconfirmedPeerError,
+    VariableError,
+    WrongKindError,
+)
+from ucspi_env._facts import Descriptor, Facts
+from ucspi_env._identify import identify
+from ucspi_env._model import Connection, Endpoint, Problem, UnixPeer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Literal
+
+    from ucspi_env._build import EnvChange, build
+    from ucspi_env._dialects import Dialect, dialect, dialects
+    from ucspi_env._networks import Networks
+    from ucspi_env._session import Session, client_session, serve
+
+__all__ = [
+    "BadVariableError",
+    "Connection",
+    "Descriptor",
+    "Dialect",
+    "DialectError",
+    "Endpoint",
+    "EnvChange",
+    "Facts",
+    "MissingVariableError",
+    "Networks",
+    "NoPeerYetError",
+    "NotUnderSuperServerError",
+    "PeerError",
+    "Problem",
+    "ProxyError",
+    "Session",
+    "UCSPIError",
+    "UnconfirmedPeerError",
+    "UnixPeer",
+    "VariableError",
+    "WrongKindError",
+    "build",
+    "client_session",
+    "connection",
+    "dialect",
+    "dialects",
+    "identify",
+    "local",
+    "remote",
+    "serve",
+]
+
+_LAZY = {
+    "Dialect": "_dialects",
+    "EnvChange": "_build",
+    "Networks": "_networks",
+    "Session": "_session",
+    "build": "_build",
+    "client_session": "_session",
+    "dialect": "_dialects",
+    "dialects": "_dialects",
+    "serve": "_session",
+}
+
+
+def __getattr__(name: str) -> object:
+    module = _LAZY.get(name)
+    if module is None:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    from importlib import import_module
+
+    value: object = getattr(import_module(f"{__name__}.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def connection(
+    environ: Mapping[str, str] | None = None,
+    *,
+    fd: int | None = None,
+    trust: Literal["kernel", "proxy"] = "kernel",
+    strict: bool = False,
+) -> Connection:
+    """All that is known about the connection this program was started for.
+
+    Args:
+        environ: the environment to judge. None: this process's own, and the kernel is asked about descriptor ``fd``. An explicit
+            one is judged alone, unless ``fd`` is given too.
+        fd: the descriptor that is the connection: 0 for servers (the default), 6 for programs under tcpclient.
+        trust: ``"proxy"`` where a PROXY wrapper that leaves no proof stands in front; its addresses then outrank the kernel's.
+            ``UCSPI_TRUST=proxy`` in the environment says the same.
+        strict: for access control: refuse an answer that nothing but the variables themselves speaks for.
+
+    Raises:
+        UnconfirmedPeerError: ``strict``, and the evidence is ``"unconfirmed"``.
+        NoPeerYetError: the descriptor is a listening or an unconnected socket.
+        MissingVariableError: the environment announces a connection but does not name the peer.
+        BadVariableError: the only variables there are cannot be used.
+        NotUnderSuperServerError: nothing speaks of a connection.
+    """
+    if environ is None:
+        import os
+
+        environ = os.environ
+        fd = 0 if fd is None else fd
+    found = identify(environ, Facts() if fd is None else Facts.observe(fd), trust=trust)
+    if strict and found.evidence == "unconfirmed":
+        raise UnconfirmedPeerError(
+            found.remote,
+            f"only variables ({found.dialect}) name it, and anything may have set them; "
+            "give the program the socket itself, or do without strict=True",
+        )
+    return found
+
+
+def remote(
+    environ: Mapping[str, str] | None = None,
+    *,
+    fd: int | None = None,
+    trust: Literal["kernel", "proxy"] = "kernel",
+    strict: bool = False,
+) -> Endpoint:
+    """The caller: its true address, normalised, and port. The arguments are those of `connection`.
+
+    Raises:
+        WrongKindError: the caller came over a UNIX-domain socket; ``connection().unix`` has its credentials.
+        UCSPIError: as `connection`.
+    """
+    found = connection(environ, fd=fd, trust=trust, strict=strict)
+    if found.remote is None:
+        raise WrongKindError("the caller came over a UNIX-domain socket and has no IP address; see connection().unix")
+    return found.remote
+
+
+def local(
+    environ: Mapping[str, str] | None = None,
+    *,
+    fd: int | None = None,
+    trust: Literal["kernel", "proxy"] = "kernel",
+    strict: bool = False,
+) -> Endpoint:
+    """The address that was called. The arguments are those of `connection`.
+
+    Raises:
+        WrongKindError: the caller came over a UNIX-domain socket.
+        MissingVariableError: the super-server does not tell, and the kernel does not know (a listener's 0.0.0.0 is no answer).
+        UCSPIError: as `connection`.
+    """
+    found = connection(environ, fd=fd, trust=trust, strict=strict)
+    if found.remote is None:
+        raise WrongKindError("the caller came over a UNIX-domain socket and called no IP address; see connection().unix")
+    if found.local is None:
+        raise MissingVariableError("TCPLOCALIP", f"{found.dialect} does not tell which address was called")
+    return found.local

@@ -1,0 +1,299 @@
+"""What the kernel says, as a value: the other half of the evidence beside the environment.
+
+`Facts` is data. `Facts.observe` is the one place of the library that asks the operating system, and it asks no more than the
+decision can use: for the usual case, a connected INET socket on descriptor 0, that is three system calls.
+"""
+
+from __future__ import annotations
+
+from ucspi_env._model import Endpoint, Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Literal, Self, TypeAlias
+
+    Kind: TypeAlias = Literal["socket", "pipe", "chr", "file", "other", "closed"]
+
+__all__ = ["Descriptor", "Facts"]
+
+_SCAN_LIMIT = 256  # descriptors looked at: inherited ones have low numbers
+
+
+class Descriptor(Value):
+    """What the kernel says about one open descriptor.
+
+    Attributes:
+        kind: ``"socket"``, ``"pipe"``, ``"chr"`` (a terminal, /dev/null), ``"file"``, ``"other"`` or ``"closed"``.
+        family: for sockets ``"inet"``, ``"inet6"``, ``"unix"`` or ``"other"``, else None.
+        type: for sockets ``"stream"``, ``"dgram"`` or ``"other"``, else None.
+        sockname: its own name: an `Endpoint`, or for UNIX-domain sockets a path (``@name`` in the abstract namespace, empty
+            where it is unnamed); None where there is none.
+        peername: the name of the peer it is connected to, in the same form; None where it is not connected.
+        listening: whether it is a listening socket.
+        peercred: pid, uid and gid of the peer on a UNIX-domain socket, or None.
+    """
+
+    __slots__ = ("family", "kind", "listening", "peercred", "peername", "sockname", "type")
+    kind: Kind
+    family: str | None
+    type: str | None
+    sockname: Endpoint | str | None
+    peername: Endpoint | str | None
+    listening: bool
+    peercred: tuple[int, int, int] | None
+
+    def __init__(
+        self,
+        kind: Kind,
+        *,
+        family: str | None = None,
+        type: str | None = None,  # noqa: A002 - the kernel's word for it
+        sockname: Endpoint | str | None = None,
+        peername: Endpoint | str | None = None,
+        listening: bool = False,
+        peercred: tuple[int, int, int] | None = None,
+    ) -> None:
+        self._set(
+            kind=kind,
+            family=family,
+            type=type,
+            sockname=sockname,
+            peername=peername,
+            listening=listening,
+            peercred=peercred,
+        )
+
+    @property
+    def inet(self) -> bool:
+        """Whether it is an IPv4 or IPv6 socket."""
+        return self.family in ("inet", "inet6")
+
+
+class Facts(Value):
+    """Everything outside the environment that `identify` may look at. The default is "nothing is known".
+
+    Attributes:
+        fd: the descriptor that is meant to be the connection.
+        descriptors: what is known about it and about others that matter, as pairs of number and `Descriptor`.
+        pid: the process's own id, or None.
+        ppid: its parent's, or None.
+        grandparent: its parent's parent's, or None.
+        duplicates: names that stand more than once in the raw environment, with their values in order.
+    """
+
+    __slots__ = ("descriptors", "duplicates", "fd", "grandparent", "pid", "ppid")
+    fd: int
+    descriptors: tuple[tuple[int, Descriptor], ...]
+    pid: int | None
+    ppid: int | None
+    grandparent: int | None
+    duplicates: tuple[tuple[str, tuple[str, ...]], ...]
+
+    def __init__(
+        self,
+        descriptors: Mapping[int, Descriptor] | tuple[tuple[int, Descriptor], ...] = (),
+        *,
+        fd: int = 0,
+        pid: int | None = None,
+        ppid: int | None = None,
+        grandparent: int | None = None,
+        duplicates: Mapping[str, tuple[str, ...]] | tuple[tuple[str, tuple[str, ...]], ...] = (),
+    ) -> None:
+        self._set(
+            fd=fd,
+            descriptors=tuple(sorted(dict(descriptors).items(), key=_number)),
+            pid=pid,
+            ppid=ppid,
+            grandparent=grandparent,
+            duplicates=tuple((name, tuple(values)) for name, values in dict(duplicates).items()),
+        )
+
+    def descriptor(self, fd: int) -> Descriptor | None:
+        """What is known about descriptor ``fd``, or None."""
+        for number, descriptor in self.descriptors:
+            if number == fd:
+                return descriptor
+        return None
+
+    def connected(self) -> Descriptor | None:
+        """The connected INET socket that the program was given: on ``fd``, or where that is 0 perhaps on 1 (faucet --out)."""
+        for fd in (self.fd, 1) if self.fd == 0 else (self.fd,):
+            found = self.descriptor(fd)
+            if found is not None and found.inet:
+                # A socket on 0 that is not connected is the answer, whatever 1 may be.
+                return found if isinstance(found.peername, Endpoint) else None
+        return None
+
+    @classmethod
+    def observe(cls, fd: int = 0) -> Self:
+        """Ask the operating system what `identify` can use about this process and its descriptor ``fd``.
+
+        Works wherever Python has sockets; what only Linux tells (peers of other descriptors, the grandparent, duplicate names)
+        is left out elsewhere.
+        """
+        import os
+
+        first = observe_descriptor(fd)
+        if isinstance(first.peername, Endpoint) and not _loopback_pair(first):
+            return cls(((fd, first),), fd=fd)
+        descriptors = {fd: first}
+        if fd == 0:
+            descriptors[1] = observe_descriptor(1)
+        if not (first.inet or descriptors.get(1, first).inet):
+            for number in _open_descriptors():
+                if number > 2 and number not in descriptors:
+                    inherited = observe_descriptor(number)
+                    if inherited.kind == "socket":
+                        descriptors[number] = inherited
+        ppid = os.getppid()
+        return cls(
+            descriptors,
+            fd=fd,
+            pid=os.getpid(),
+            ppid=ppid,
+            grandparent=_parent_of(ppid),
+            duplicates=_duplicate_names(),
+        )
+
+
+def _number(item: tuple[int, Descriptor]) -> int:
+    return item[0]
+
+
+def _loopback_pair(descriptor: Descriptor) -> bool:
+    """Whether both ends are 127.0.0.1: a local caller, or stunnel's private pair, which only more facts can tell apart."""
+    return (
+        isinstance(descriptor.peername, Endpoint)
+        and isinstance(descriptor.sockname, Endpoint)
+        and descriptor.peername.ip == descriptor.sockname.ip
+        and descriptor.peername.ip.is_loopback
+    )
+
+
+def observe_descriptor(fd: int) -> Descriptor:
+    """What the kernel says about one descriptor of this process; never raises for one that is closed or no socket."""
+    # The C module under `socket`: that one takes longer to import than the whole library, for enums that are not needed here.
+    import _socket
+
+    try:
+        sock = _socket.socket(fileno=fd)
+    except OSError:
+        return Descriptor(_file_kind(fd))
+    except ValueError:  # a negative descriptor
+        return Descriptor("closed")
+    try:
+        family = {_socket.AF_INET: "inet", getattr(_socket, "AF_INET6", -1): "inet6", _socket.AF_UNIX: "unix"}.get(
+            sock.family, "other"
+        )
+        kind = {_socket.SOCK_STREAM: "stream", _socket.SOCK_DGRAM: "dgram"}.get(sock.type, "other")
+        sockname = _name(family, sock.getsockname())
+        peername: Endpoint | str | None = None
+        listening = False
+        peercred = None
+        try:
+            peername = _name(family, sock.getpeername())
+        except OSError:
+            listening = bool(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN))
+        if family == "unix":
+            peercred = _peercred(sock)
+    except OSError:
+        return Descriptor("socket", family="other")
+    finally:
+        sock.detach()
+    return Descriptor(
+        "socket", family=family, type=kind, sockname=sockname, peername=peername, listening=listening, peercred=peercred
+    )
+
+
+def _name(family: str, address: object) -> Endpoint | str | None:
+    if family == "unix":
+        if isinstance(address, bytes):
+            text = address.decode("utf-8", "surrogateescape")
+            return "@" + text[1:] if text.startswith("\0") else text
+        return str(address)
+    if not isinstance(address, tuple) or family == "other":
+        return None
+    host, port, *rest = address
+    zone = None
+    if len(rest) == 2 and rest[1]:
+        zone = _interface(rest[1])
+    # Some systems write the zone into the text as well.
+    return Endpoint(host.partition("%")[0], port, zone)
+
+
+def _interface(index: int) -> str:
+    import _socket
+
+    try:
+        return _socket.if_indextoname(index)
+    except OSError:  # the interface has gone since the call came in
+        return str(index)
+
+
+def _peercred(sock: object) -> tuple[int, int, int] | None:
+    import sys
+
+    import _socket
+
+    option = getattr(_socket, "SO_PEERCRED", None)
+    if option is None:
+        return None
+    try:
+        raw = sock.getsockopt(_socket.SOL_SOCKET, option, 12)  # type: ignore[attr-defined]
+    except OSError:
+        return None
+    pid, uid, gid = (int.from_bytes(raw[at : at + 4], sys.byteorder, signed=True) for at in (0, 4, 8))
+    return (pid, uid, gid) if pid else None
+
+
+def _file_kind(fd: int) -> Kind:
+    import os
+    import stat
+
+    try:
+        mode = os.fstat(fd).st_mode
+    except OSError:
+        return "closed"
+    if stat.S_ISFIFO(mode):
+        return "pipe"
+    if stat.S_ISCHR(mode):
+        return "chr"
+    if stat.S_ISREG(mode):
+        return "file"
+    return "other"
+
+
+def _open_descriptors() -> list[int]:
+    import os
+
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        try:
+            numbers = sorted(int(name) for name in os.listdir(folder) if name.isdigit())
+        except OSError:
+            continue
+        return numbers[:_SCAN_LIMIT]
+    return list(range(3, 16))
+
+
+def _parent_of(pid: int) -> int | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            # "pid (name) state ppid …": the name may hold anything, parentheses too.
+            return int(stat.read().rpartition(b")")[2].split()[1])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def _duplicate_names() -> dict[str, tuple[str, ...]]:
+    try:
+        with open("/proc/self/environ", "rb") as raw:
+            entries = raw.read().split(b"\0")
+    except OSError:
+        return {}
+    values: dict[str, list[str]] = {}
+    for entry in entries:
+        name, equals, value = entry.decode("utf-8", "surrogateescape").partition("=")
+        if equals:
+            values.setdefault(name, []).append(value)
+    return {name: tuple(found) for name, found in values.items() if len(found) > 1}

@@ -1,0 +1,361 @@
+"""The values of the library: an endpoint, a connection, what is odd about it. They are frozen, and do no I/O."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from ucspi_env._address import normalised, parse_ip, parse_port, split_port
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, ClassVar, Literal, NoReturn, Self, TypeAlias
+
+    from ucspi_env._address import IPAddress
+
+    Evidence: TypeAlias = Literal["confirmed", "kernel", "operator", "proxy", "proof", "unconfirmed"]
+    Severity: TypeAlias = Literal["error", "warning", "notice"]
+    Transport: TypeAlias = Literal["tcp", "udp", "unix"]
+
+EVIDENCE = ("confirmed", "kernel", "operator", "proxy", "proof", "unconfirmed")
+
+
+class Value:
+    """A frozen, slotted value: equality, hash, repr and pickling over ``__slots__``.
+
+    Written out instead of taken from `dataclasses`, whose import alone costs more than all of this library.
+    """
+
+    __slots__ = ()
+    _compared: ClassVar[tuple[str, ...]] = ()
+    """The slots that equality looks at, where not all of them count."""
+
+    def _set(self, **values: object) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def _state(self) -> tuple[object, ...]:
+        return tuple(getattr(self, name) for name in self._compared or self.__slots__)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        msg = f"{type(self).__name__} is frozen: cannot set {name!r}"
+        raise AttributeError(msg)
+
+    def __delattr__(self, name: str) -> NoReturn:
+        msg = f"{type(self).__name__} is frozen: cannot delete {name!r}"
+        raise AttributeError(msg)
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self._state() == other._state()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._state()))
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__)
+        return f"{type(self).__name__}({fields})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), tuple(getattr(self, name) for name in self.__slots__))
+
+
+def _restore(cls: type[Value], state: tuple[object, ...]) -> Value:
+    value = cls.__new__(cls)
+    value._set(**dict(zip(cls.__slots__, state, strict=True)))  # noqa: SLF001 - the constructor's other half
+    return value
+
+
+class Endpoint(Value):
+    """One end of a connection.
+
+    Two endpoints are equal if address, port and zone are; what strangers say of them (``host``, ``info``) does not count.
+
+    Attributes:
+        ip: an `ipaddress` object, normalised: IPv4 where it was IPv4-mapped, and never with a scope id.
+        port: 0 to 65535, or None where it is not known.
+        zone: the interface (or its number) of a link-local IPv6 address (RFC 4007), else None.
+        host: the name that reverse DNS gave, None where none is known. A stranger's word.
+        info: the answer of an ident server (RFC 1413), None where none is known. A stranger's word.
+    """
+
+    __slots__ = ("host", "info", "ip", "port", "zone")
+    _compared = ("ip", "port", "zone")
+    ip: IPAddress
+    port: int | None
+    zone: str | None
+    host: str | None
+    info: str | None
+
+    def __init__(
+        self,
+        ip: str | IPAddress,
+        port: int | None = None,
+        zone: str | None = None,
+        host: str | None = None,
+        info: str | None = None,
+    ) -> None:
+        """Normalise the address.
+
+        Args:
+            ip: an address, or its text in any legal spelling.
+            port: 0 to 65535, or None.
+            zone: used for link-local IPv6 addresses, dropped for all others, which do not need one.
+            host: a host name, kept as it is.
+            info: an ident answer, kept as it is.
+
+        Raises:
+            ValueError: the address is none, or the port is out of range.
+        """
+        if isinstance(ip, str):
+            try:
+                ip, spelled_zone = parse_ip(ip)
+            except ValueError as error:
+                msg = f"{ip!r} {error}"
+                raise ValueError(msg) from None
+            zone = zone or spelled_zone
+        else:
+            zone = zone or getattr(ip, "scope_id", None)
+            ip = normalised(ip)
+        if port is not None and not (type(port) is int and 0 <= port <= 65535):
+            msg = f"{port!r} is not a port (0 to 65535)"
+            raise ValueError(msg)
+        if not (zone and isinstance(ip, IPv6Address) and ip.is_link_local):
+            zone = None
+        self._set(ip=ip, port=port, zone=zone, host=host, info=info)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read what ``str(endpoint)`` writes: an address in any legal spelling, alone or with a port (IPv6 in brackets then).
+
+        Raises:
+            ValueError: it is neither.
+        """
+        address, port = split_port(text)
+        try:
+            return cls(address, None if port is None else parse_port(port))
+        except ValueError as error:
+            if address == text:
+                raise
+            msg = f"{text!r} is not an address with a port: {error}"
+            raise ValueError(msg) from None
+
+    def __str__(self) -> str:
+        address = f"{self.ip}%{self.zone}" if self.zone else str(self.ip)
+        if self.port is None:
+            return address
+        return f"[{address}]:{self.port}" if isinstance(self.ip, IPv6Address) else f"{address}:{self.port}"
+
+    def __repr__(self) -> str:
+        extra = "".join(
+            f", {name}={getattr(self, name)!r}" for name in ("zone", "host", "info") if getattr(self, name) is not None
+        )
+        return f"Endpoint({str(self.ip)!r}, {self.port!r}{extra})"
+
+    def network(self, v4: int = 32, v6: int = 64) -> IPv4Network | IPv6Network:
+        """The network to count or list this caller by: one IPv4 address, one IPv6 /64 (what a single customer gets, RFC 6177).
+
+        Args:
+            v4: prefix length for IPv4, 0 to 32.
+            v6: prefix length for IPv6, 0 to 128.
+
+        Raises:
+            ValueError: the prefix length for this family is out of range.
+        """
+        bits, length = (32, v4) if isinstance(self.ip, IPv4Address) else (128, v6)
+        if not (type(length) is int and 0 <= length <= bits):
+            msg = f"{length!r} is not a prefix length for this family (0 to {bits})"
+            raise ValueError(msg)
+        first = int(self.ip) >> (bits - length) << (bits - length)
+        return IPv4Network((first, length)) if bits == 32 else IPv6Network((first, length))
+
+    def key(self, v4: int = 32, v6: int = 64) -> str:
+        """The network's first address as lower-case hex: 8 digits for IPv4, 32 for IPv6.
+
+        It is the same whatever the spelling was, has neither port nor zone, and is safe as a file name and as a database key;
+        the two families cannot collide, having different lengths.
+
+        Args:
+            v4: prefix length for IPv4, 0 to 32.
+            v6: prefix length for IPv6, 0 to 128.
+
+        Raises:
+            ValueError: the prefix length for this family is out of range.
+        """
+        return self.network(v4, v6).network_address.packed.hex()
+
+    def dnsbl_name(self, zone: str) -> str:
+        """The name to ask a DNS list about this address: reversed octets, or for IPv6 reversed nibbles (RFC 5782).
+
+        Args:
+            zone: the list, for example ``zen.example.org``.
+
+        Raises:
+            ValueError: the zone is empty.
+        """
+        zone = zone.strip(".")
+        if not zone:
+            raise ValueError("a DNS list needs a zone")
+        # reverse_pointer ends in ".in-addr.arpa" or ".ip6.arpa": two labels of its own.
+        return f"{self.ip.reverse_pointer.rsplit('.', 2)[0]}.{zone}"
+
+    @property
+    def address_literal(self) -> str:
+        """The address as SMTP writes it in place of a domain: ``[192.0.2.1]``, ``[IPv6:2001:db8::1]`` (RFC 5321, 4.1.3)."""
+        return f"[{self.ip}]" if isinstance(self.ip, IPv4Address) else f"[IPv6:{self.ip}]"
+
+    def sockaddr(self, scope_id: int = 0) -> tuple[str, int] | tuple[str, int, int, int]:
+        """What `socket.connect` and `socket.bind` take for this family; an unknown port is 0.
+
+        Args:
+            scope_id: for link-local addresses the number of the zone (`socket.if_nametoindex`); a zone that is a number already
+                is used where this is 0.
+        """
+        port = self.port or 0
+        if isinstance(self.ip, IPv4Address):
+            return str(self.ip), port
+        if not scope_id and self.zone is not None and self.zone.isascii() and self.zone.isdigit():
+            scope_id = int(self.zone)
+        return str(self.ip), port, 0, scope_id
+
+
+class UnixPeer(Value):
+    """The caller on a UNIX-domain socket. Ids are the kernel's word (SO_PEERCRED) or the super-server's; 0 means root.
+
+    Attributes:
+        uid: effective user id, or None where it is not known.
+        gid: effective group id, or None.
+        pid: process id, or None.
+        path: the path (or ``@name``) that the client bound, chosen by the client; None where it bound none.
+    """
+
+    __slots__ = ("gid", "path", "pid", "uid")
+    uid: int | None
+    gid: int | None
+    pid: int | None
+    path: str | None
+
+    def __init__(
+        self, uid: int | None = None, gid: int | None = None, pid: int | None = None, path: str | None = None
+    ) -> None:
+        self._set(uid=uid, gid=gid, pid=pid, path=path)
+
+
+class Problem(Value):
+    """Something about an environment that a server author or an operator should know.
+
+    Attributes:
+        code: a stable kebab-case name.
+        severity: ``"error"``: a fact could not be used; ``"warning"``: the answer stands, but variables disagree with it;
+            ``"notice"``: worth knowing, nothing to repair.
+        variable: the variable it is about, or None.
+        value: what that variable is set to, or None.
+        message: one line.
+        hint: what to do about it, one line.
+    """
+
+    __slots__ = ("code", "hint", "message", "severity", "value", "variable")
+    code: str
+    severity: Severity
+    variable: str | None
+    value: str | None
+    message: str
+    hint: str
+
+    def __init__(
+        self, code: str, severity: Severity, variable: str | None, value: str | None, message: str, hint: str
+    ) -> None:
+        self._set(code=code, severity=severity, variable=variable, value=value, message=message, hint=hint)
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.hint}"
+
+
+class Connection(Value):
+    """Everything that is known about the connection a program was started for.
+
+    Attributes:
+        proto: what PROTO should say: ``"TCP"`` for an IPv4 peer, ``"TCP6"`` for an IPv6 one, ``"UDP"``, ``"UNIX"``.
+        raw_proto: what PROTO said, None where it was not set.
+        transport: ``"tcp"``, ``"udp"`` or ``"unix"``.
+        tls: whether the super-server took TLS off before the program.
+        remote: the caller; None for UNIX-domain callers.
+        local: the address that was called; None where nobody knows it.
+        unix: the caller's credentials on a UNIX-domain socket, else None.
+        dialect: the name of the dialect that spoke (`ucspi_env.dialects`).
+        evidence: why the answer is believed: ``"confirmed"`` (variables and kernel agree), ``"kernel"`` (it alone), ``"operator"``
+            (a rule of the super-server set the address), ``"proxy"`` (a PROXY header), ``"proof"`` (a process id, an inherited
+            socket or stunnel's pair vouches for the variables), ``"unconfirmed"`` (nothing does).
+        problems: what is odd about the environment.
+    """
+
+    __slots__ = (
+        "dialect",
+        "evidence",
+        "local",
+        "problems",
+        "proto",
+        "raw_proto",
+        "remote",
+        "tls",
+        "transport",
+        "unix",
+    )
+    proto: str
+    raw_proto: str | None
+    transport: Transport
+    tls: bool
+    remote: Endpoint | None
+    local: Endpoint | None
+    unix: UnixPeer | None
+    dialect: str
+    evidence: Evidence
+    problems: tuple[Problem, ...]
+
+    def __init__(
+        self,
+        *,
+        remote: Endpoint | None = None,
+        local: Endpoint | None = None,
+        unix: UnixPeer | None = None,
+        transport: Transport = "tcp",
+        tls: bool = False,
+        proto: str | None = None,
+        raw_proto: str | None = None,
+        dialect: str = "inetd",
+        evidence: Evidence = "unconfirmed",
+        problems: tuple[Problem, ...] = (),
+    ) -> None:
+        """Put the facts together; ``proto`` follows from the others unless it is given.
+
+        Raises:
+            ValueError: there is neither a remote endpoint nor a UNIX peer, or the evidence is of no known kind.
+        """
+        if (remote is None) == (unix is None):
+            raise ValueError("a connection has either a remote endpoint or a UNIX peer")
+        if evidence not in EVIDENCE:
+            msg = f"{evidence!r} is no kind of evidence ({', '.join(EVIDENCE)})"
+            raise ValueError(msg)
+        if remote is None:
+            transport = "unix"
+        if proto is None:
+            proto = proto_of(remote, transport)
+        self._set(
+            remote=remote,
+            local=local,
+            unix=unix,
+            transport=transport,
+            tls=tls,
+            proto=proto,
+            raw_proto=raw_proto,
+            dialect=dialect,
+            evidence=evidence,
+            problems=tuple(problems),
+        )
+
+
+def proto_of(remote: Endpoint | None, transport: Transport) -> str:
+    """What PROTO should say, by the rule of the IPv6 patch: TCP6 exactly for IPv6 peers over TCP."""
+    if transport != "tcp" or remote is None:
+        return "UNIX" if remote is None else "UDP"
+    return "TCP6" if isinstance(remote.ip, IPv6Address) else "TCP"

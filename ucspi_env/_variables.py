@@ -1,0 +1,322 @@
+"""The families of variables in which super-servers write down a connection, and how one family is read.
+
+A family is a set of names that belong together: ``TCPREMOTEIP`` with ``TCPREMOTEPORT``, never with ``SSLREMOTEPORT``. Several
+programs share a family; which program it was is a question for `ucspi_env._dialects`.
+"""
+
+from __future__ import annotations
+
+from ucspi_env._address import parse_ip, parse_port, plausible_host, plausible_info, split_port
+from ucspi_env._errors import BadVariableError, shown
+from ucspi_env._model import Endpoint, Problem, Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ucspi_env._address import IPAddress
+
+
+class Family(Value):
+    """The names of one family; None where it has no such variable.
+
+    A family without a port variable keeps the port beside the address, or does not tell it.
+    """
+
+    __slots__ = (
+        "local_host",
+        "local_ip",
+        "local_port",
+        "name",
+        "remote_host",
+        "remote_info",
+        "remote_ip",
+        "remote_port",
+    )
+    name: str
+    remote_ip: str
+    remote_port: str | None
+    remote_host: str | None
+    remote_info: str | None
+    local_ip: str | None
+    local_port: str | None
+    local_host: str | None
+
+    def __init__(
+        self,
+        name: str,
+        remote_ip: str,
+        remote_port: str | None = None,
+        remote_host: str | None = None,
+        remote_info: str | None = None,
+        local_ip: str | None = None,
+        local_port: str | None = None,
+        local_host: str | None = None,
+    ) -> None:
+        self._set(
+            name=name,
+            remote_ip=remote_ip,
+            remote_port=remote_port,
+            remote_host=remote_host,
+            remote_info=remote_info,
+            local_ip=local_ip,
+            local_port=local_port,
+            local_host=local_host,
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All variables of the family."""
+        return tuple(value for slot in self.__slots__ if slot != "name" and (value := getattr(self, slot)))
+
+
+def _ucspi(prefix: str) -> Family:
+    remote, local = f"{prefix}REMOTE", f"{prefix}LOCAL"
+    return Family(
+        prefix,
+        f"{remote}IP",
+        f"{remote}PORT",
+        f"{remote}HOST",
+        f"{remote}INFO",
+        f"{local}IP",
+        f"{local}PORT",
+        f"{local}HOST",
+    )
+
+
+def prefixed(prefix: str) -> Family:
+    """socat's family, whose prefix is the upper-case name that socat was called by."""
+    return Family(
+        prefix,
+        f"{prefix}_PEERADDR",
+        f"{prefix}_PEERPORT",
+        local_ip=f"{prefix}_SOCKADDR",
+        local_port=f"{prefix}_SOCKPORT",
+    )
+
+
+TCP = _ucspi("TCP")
+TCP6 = _ucspi("TCP6")
+SSL = _ucspi("SSL")
+TCPADDR = Family(
+    "TCPADDR", "TCPREMOTEADDR", None, "TCPREMOTEHOST", local_ip="TCPLOCALADDR", local_host="TCPLOCALHOST"
+)
+UDPADDR = Family(
+    "UDPADDR", "UDPREMOTEADDR", None, "UDPREMOTEHOST", local_ip="UDPLOCALADDR", local_host="UDPLOCALHOST"
+)
+ADDR = Family("REMOTE_ADDR", "REMOTE_ADDR", "REMOTE_PORT")
+HOST = Family("REMOTE_HOST", "REMOTE_HOST", "REMOTE_PORT")
+SOCAT = prefixed("SOCAT")
+NCAT = Family(
+    "NCAT", "NCAT_REMOTE_ADDR", "NCAT_REMOTE_PORT", local_ip="NCAT_LOCAL_ADDR", local_port="NCAT_LOCAL_PORT"
+)
+# One variable of four words: "client-ip client-port server-ip server-port".
+SSH = Family("SSH", "SSH_CONNECTION")
+
+UNIX_NAMES = ("UNIXREMOTEEUID", "UNIXREMOTEEGID", "UNIXREMOTEPID", "UNIXREMOTEPATH", "UNIXLOCALPATH")
+IPC_NAMES = ("IPCREMOTEEUID", "IPCREMOTEEGID", "IPCREMOTEPID", "IPCREMOTEPATH", "IPCLOCALPATH")
+
+PROXY_PEER = "UCSPI_PROXY_PEER"
+"""The balancer that a PROXY header came from, ``ip:port``: set by `ucspi_env.tools.proxyserver` and ``tcpserver --proxy``."""
+TRUST = "UCSPI_TRUST"
+"""Set to ``proxy`` by an operator whose PROXY wrapper is not one of ours."""
+
+
+class Claim:
+    """What one family of variables says, right or not.
+
+    Attributes:
+        family: the names it was read from.
+        remote: the peer, or None where the variables cannot be used.
+        local: the called address, or None.
+        error: why ``remote`` is None.
+        problems: what is odd but did not keep the peer from being read.
+    """
+
+    __slots__ = ("error", "family", "local", "problems", "remote")
+
+    def __init__(self, family: Family) -> None:
+        self.family = family
+        self.remote: Endpoint | None = None
+        self.local: Endpoint | None = None
+        self.error: BadVariableError | None = None
+        self.problems: list[Problem] = []
+
+    def agrees_with(self, peer: Endpoint) -> bool:
+        """Whether this is the same peer: same address, and the same port where the claim has one."""
+        return self.remote is not None and self.remote.ip == peer.ip and self.remote.port in (None, peer.port)
+
+
+def read_claim(family: Family, environ: Mapping[str, str]) -> Claim | None:
+    """Read one family; None where its address variable is not set. An empty variable counts as unset, with a Problem."""
+    text = environ.get(family.remote_ip)
+    if text is None:
+        return None
+    claim = Claim(family)
+    if family is SSH:
+        _read_ssh(claim, text)
+        return claim
+    address, port = _split(family, text, family.remote_port, environ)
+    try:
+        ip, zone = _read_ip(family.remote_ip, address)
+    except BadVariableError as error:
+        claim.error = error
+        return claim
+    zone = zone or _interface(family, ip, environ)
+    number = _read_port(claim, family.remote_port or family.remote_ip, port)
+    claim.remote = Endpoint(ip, number, zone, _read_host(claim, environ), _read_info(claim, environ))
+    claim.local = _read_local(claim, environ)
+    return claim
+
+
+def _split(family: Family, text: str, port_name: str | None, environ: Mapping[str, str]) -> tuple[str, str | None]:
+    if port_name is None:
+        return split_port(text)
+    return text, environ.get(port_name)
+
+
+def _read_ip(name: str, text: str) -> tuple[IPAddress, str | None]:
+    try:
+        ip, zone = parse_ip(text)
+    except ValueError as error:
+        why = str(error) if text else "is empty"
+        raise BadVariableError(name, text, why, f"have the super-server set {name} to the caller's address") from None
+    if ip.is_unspecified:
+        raise BadVariableError(
+            name,
+            text,
+            "stands for an unknown address",
+            "an adapter that cannot read IPv6 addresses writes this (qmail's tcp-env does): take it out of the chain",
+        )
+    return ip, zone
+
+
+def _interface(family: Family, ip: IPAddress, environ: Mapping[str, str]) -> str | None:
+    """The zone of a link-local peer whose family keeps it in TCP6INTERFACE.
+
+    No server removes a TCP6INTERFACE that it did not set, so it counts only beside a TCP6REMOTEIP of the same address.
+    """
+    if ip.version == 6 and ip.is_link_local and family in (TCP, TCP6):
+        try:
+            if parse_ip(environ.get("TCP6REMOTEIP", ""))[0] == ip:
+                zone = environ.get("TCP6INTERFACE", "")
+                return parse_ip(f"fe80::1%{zone}")[1] if zone else None
+        except ValueError:
+            return None
+    return None
+
+
+def _read_port(claim: Claim, name: str, text: str | None) -> int | None:
+    if text is None or text == "":
+        if claim.family.remote_port is not None and claim.family is not HOST:
+            claim.problems.append(
+                Problem(
+                    "missing-port",
+                    "warning",
+                    name,
+                    text,
+                    f"{name} is {'empty' if text == '' else 'not set'}: the peer's port is unknown",
+                    f"have the super-server set {name}",
+                )
+            )
+        return None
+    try:
+        return parse_port(text)
+    except ValueError as error:
+        claim.problems.append(
+            Problem(
+                "bad-port",
+                "error",
+                name,
+                text,
+                f"{name}={shown(text)} {error}",
+                f"have the super-server set {name} to a decimal number",
+            )
+        )
+        return None
+
+
+def _read_host(claim: Claim, environ: Mapping[str, str]) -> str | None:
+    return _host(claim, claim.family.remote_host, environ, by_operator=False)
+
+
+def _host(claim: Claim, name: str | None, environ: Mapping[str, str], *, by_operator: bool) -> str | None:
+    text = environ.get(name) if name else None
+    if not text or not name:
+        return None
+    host = plausible_host(text)
+    if host is None:
+        claim.problems.append(
+            Problem(
+                "bad-host",
+                "notice" if by_operator else "warning",
+                name,
+                text,
+                f"{name}={shown(text)} is not a host name and is ignored",
+                "nothing to do where look-ups are off (-l0)"
+                if by_operator
+                else "reverse DNS is the caller's to choose: use only names that were checked forward (tcpserver -p)",
+            )
+        )
+    return host
+
+
+def _read_info(claim: Claim, environ: Mapping[str, str]) -> str | None:
+    name = claim.family.remote_info
+    text = environ.get(name) if name else None
+    if not text or not name:
+        return None
+    info = plausible_info(text)
+    if info is None:
+        claim.problems.append(
+            Problem(
+                "bad-info",
+                "warning",
+                name,
+                text,
+                f"{name}={shown(text)} is not printable text and is ignored",
+                "ident answers are the caller's to choose: switch the look-up off (tcpserver -R)",
+            )
+        )
+    return info
+
+
+def _read_local(claim: Claim, environ: Mapping[str, str]) -> Endpoint | None:
+    family = claim.family
+    text = environ.get(family.local_ip) if family.local_ip else None
+    if not text or not family.local_ip:
+        return None
+    address, port = _split(family, text, family.local_port, environ)
+    try:
+        ip, zone = parse_ip(address)
+        number = parse_port(port) if port else None
+    except ValueError as error:
+        claim.problems.append(
+            Problem(
+                "bad-local",
+                "warning",
+                family.local_ip,
+                text,
+                f"{family.local_ip}={shown(text)}, or its port, {error}",
+                "have the super-server set it to the address that was called",
+            )
+        )
+        return None
+    if ip.is_unspecified:  # the listener's address, not this connection's
+        return None
+    if zone is None and claim.remote is not None and ip.version == 6 and ip.is_link_local:
+        zone = claim.remote.zone
+    return Endpoint(ip, number, zone, _host(claim, family.local_host, environ, by_operator=True))
+
+
+def _read_ssh(claim: Claim, text: str) -> None:
+    words = text.split(" ")
+    try:
+        if len(words) != 4:
+            raise ValueError("is not four words")  # noqa: TRY301 - told the same way as a bad word
+        remote, remote_zone = parse_ip(words[0])
+        local, local_zone = parse_ip(words[2])
+        claim.remote = Endpoint(remote, parse_port(words[1]), remote_zone)
+        claim.local = Endpoint(local, parse_port(words[3]), local_zone)
+    except ValueError as error:
+        claim.error = BadVariableError(claim.family.remote_ip, text, str(error), "only sshd should set it")
