@@ -6,7 +6,9 @@ there, and is skipped with its name elsewhere.
 
 from __future__ import annotations
 
+import importlib.util
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +17,26 @@ from tests.support import Namespace, Server, namespaces_refused, peers, start_tc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _installed() -> str:
+    """Where an installed ucspi_env is, if the tests are to run against that and not against the checkout."""
+    spec = importlib.util.find_spec("ucspi_env")
+    places = [Path(place) for place in (spec and spec.submodule_search_locations) or []]
+    return next((str(place) for place in places if not place.is_relative_to(ROOT / "ucspi_env")), "")
+
+
+INSTALLED = _installed()
+if INSTALLED:
+    # Programs that tests start with `python -m` must be the installed ones too, not what lies in the current directory.
+    os.environ["PYTHONSAFEPATH"] = "1"
+
+
+def pytest_report_header() -> str:
+    """Say whose code is tested: the checkout's, or that of an installed package."""
+    return f"ucspi_env: {INSTALLED or ROOT / 'ucspi_env'}"
 
 
 def _missing(reason: str) -> None:

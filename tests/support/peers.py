@@ -68,15 +68,19 @@ class PeerTable:
         directories = ("",) if program.startswith("/") else SYSTEM_DIRECTORIES
         for directory in directories:
             path = root / f"{directory}/{program}".lstrip("/")
-            if os.access(path, os.X_OK):
+            if _usable(path):
                 return str(path)
         found = _on_path(program)
         return found if found and _owned_by(row.package, found) else None
 
 
+def _usable(path: Path) -> bool:
+    return os.access(path, os.R_OK if path.suffix == ".so" else os.X_OK)
+
+
 def _on_path(program: str) -> str | None:
     if program.startswith("/"):
-        return program if os.access(program, os.X_OK) else None
+        return program if _usable(Path(program)) else None
     return shutil.which(program) or shutil.which(program, path=":".join(SYSTEM_DIRECTORIES))
 
 

@@ -1,0 +1,58 @@
+# make demo    start the bundled tcpserver, call it over IPv4 and IPv6, compare its answers with the kernel's
+# make test    ruff, mypy --strict, pytest
+# make bench   the benchmarks, beside the programs of other packages that are installed
+#
+# Needs python3 with venv, and make. PYTHON= chooses the interpreter, VENV= where its environment is made, PYTEST= adds
+# arguments: make test PYTHON=python3.13 VENV=.venv-3.13 PYTEST='-k rules'
+#
+# The environment is the developer's: the checkout is installed editable, so that an edit is tested as it stands.
+# make test-wheel tests what users get instead: it builds the wheel, installs that, and keeps the checkout off the path.
+
+PYTHON = python3
+VENV = .venv
+PYTEST =
+RUN = $(VENV)/bin/python
+
+.PHONY: demo test lint typing pytest test-wheel bench clean
+
+demo: $(VENV)/.package
+	$(RUN) examples/demo.py
+
+test: lint typing pytest
+
+lint: $(VENV)/.tools
+	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
+
+typing: $(VENV)/.tools
+	$(RUN) -m mypy
+
+pytest: $(VENV)/.tools
+	$(RUN) -Im pytest -n auto $(PYTEST)
+
+# Without the stamp the next of the other targets puts the editable package back.
+test-wheel: $(VENV)/.tools
+	rm -rf build/wheel $(VENV)/.package
+	$(RUN) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheel .
+	$(RUN) -m pip install --quiet --no-deps --force-reinstall build/wheel/*.whl
+	$(RUN) -Im pytest -n auto $(PYTEST)
+
+bench: $(VENV)/.package
+	$(RUN) -m benchmarks
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# pip 25.1 is the first that knows dependency groups. Building without isolation lets a second run do without a network.
+$(VENV)/.made:
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --upgrade 'pip>=25.1' 'hatchling>=1.26' editables
+	touch $@
+
+$(VENV)/.package: $(VENV)/.made pyproject.toml
+	$(RUN) -m pip install --quiet --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.tools: $(VENV)/.package
+	$(RUN) -m pip install --quiet --group dev
+	touch $@
