@@ -1,7 +1,7 @@
 """Run the benchmarks: all of them, or those named, ``python -m benchmarks rules tcpserver``.
 
-Each is a program of its own (`bench_<name>.py`) that prints a table and knows what to compare with; they run one after the
-other, in fresh interpreters, so that none warms or slows the next.
+Each is a program of its own (`bench_<name>.py`) that prints a table and knows what to compare with; they run one after
+the other, in fresh interpreters, so that none warms or slows the next.
 """
 
 from __future__ import annotations
