@@ -6,8 +6,9 @@
     ('192.0.2.1:4711', 4)
 
 `remote`, `local` and `connection` are the questions a server asks; they are also the only functions here that look at
-`os.environ` and at descriptors. Everything behind them is values and pure functions: `identify` decides, `build` is the way back,
-from a connection to an environment. What a server does not need at its start is imported when it is first used.
+`os.environ` and at descriptors. Everything behind them is values and pure functions: `identify` decides, `build` is
+the way back, from a connection to an environment. What a server does not need at its start is imported when it is
+first used.
 """
 
 from __future__ import annotations
@@ -111,11 +112,11 @@ def connection(
     """All that is known about the connection this program was started for.
 
     Args:
-        environ: the environment to judge. None: this process's own, and the kernel is asked about descriptor ``fd``. An explicit
-            one is judged alone, unless ``fd`` is given too.
+        environ: the environment to judge. None: this process's own, and the kernel is asked about descriptor ``fd``.
+            An explicit one is judged alone, unless ``fd`` is given too.
         fd: the descriptor that is the connection: 0 for servers (the default), 6 for programs under tcpclient.
-        trust: ``"proxy"`` where a PROXY wrapper that leaves no proof stands in front; its addresses then outrank the kernel's.
-            ``UCSPI_TRUST=proxy`` in the environment says the same.
+        trust: ``"proxy"`` where a PROXY wrapper that leaves no proof stands in front; its addresses then outrank the
+            kernel's. ``UCSPI_TRUST=proxy`` in the environment says the same.
         strict: for access control: refuse an answer that nothing but the variables themselves speaks for.
 
     Raises:
@@ -170,12 +171,15 @@ def local(
 
     Raises:
         WrongKindError: the caller came over a UNIX-domain socket.
-        MissingVariableError: the super-server does not tell, and the kernel does not know (a listener's 0.0.0.0 is no answer).
+        MissingVariableError: the super-server does not tell, and the kernel does not know (a listener's 0.0.0.0 is no
+            answer).
         UCSPIError: as `connection`.
     """
     found = connection(environ, fd=fd, trust=trust, strict=strict)
     if found.remote is None:
-        raise WrongKindError("the caller came over a UNIX-domain socket and called no IP address; see connection().unix")
+        raise WrongKindError(
+            "the caller came over a UNIX-domain socket and called no IP address; see connection().unix"
+        )
     if found.local is None:
         raise MissingVariableError("TCPLOCALIP", f"{found.dialect} does not tell which address was called")
     return found.local

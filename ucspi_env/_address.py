@@ -1,6 +1,7 @@
 """IP addresses as text: every spelling that super-servers use in, the standard ones out.
 
-Rule 1: an IPv4-mapped address *is* the IPv4 address (RFC 4291, section 2.5.5.2); nothing behind this file ever sees one.
+Rule 1: an IPv4-mapped address *is* the IPv4 address (RFC 4291, section 2.5.5.2); nothing behind this file ever sees
+one.
 Rule 2: a zone (RFC 4007) travels beside the address, never inside it.
 Rule 3: text is parsed, not guessed: what is not an address is a `ValueError`.
 """
@@ -27,12 +28,12 @@ _MAPPED = 0xFFFF
 def parse_ip(text: str) -> tuple[IPAddress, str | None]:
     """Read one address, without a port, in any legal spelling.
 
-    IPv4 octets may have leading zeros, which are decimal (``127.000.000.001``, as in DJB's tools) and at most three digits long.
-    IPv6 is read by RFC 4291 with an optional ``%zone`` (RFC 4007) and one optional pair of brackets.
+    IPv4 octets may have leading zeros, which are decimal (``127.000.000.001``, as in DJB's tools) and at most three
+    digits long. IPv6 is read by RFC 4291 with an optional ``%zone`` (RFC 4007) and one optional pair of brackets.
 
     Returns:
-        The address, IPv4 where the text was IPv4-mapped, and the zone: None except for link-local IPv6 addresses, since no
-        other address needs one.
+        The address, IPv4 where the text was IPv4-mapped, and the zone: None except for link-local IPv6 addresses,
+        since no other address needs one.
 
     Raises:
         ValueError: it is not an address.
@@ -115,8 +116,8 @@ def normalised(ip: IPAddress) -> IPAddress:
 def djb_text(ip: IPAddress) -> str:
     """The spelling of ucspi-tcp's IPv6 patch.
 
-    Like RFC 5952, but the longest run of zero groups becomes ``::`` even where it is a single group, and no form other than
-    IPv4-mapped ever has a dotted tail.
+    Like RFC 5952, but the longest run of zero groups becomes ``::`` even where it is a single group, and no form
+    other than IPv4-mapped ever has a dotted tail.
     """
     if isinstance(ip, IPv4Address):
         return str(ip)
@@ -144,9 +145,9 @@ def djb_text6(ip: IPAddress) -> str:
 def plausible_host(text: str) -> str | None:
     """A host name that a stranger's DNS gave us, if it can be one: lower case, no trailing dot.
 
-    Letters, digits, hyphens and underscores in labels of 1 to 63, 253 in all (RFC 1123, section 2.1). None for anything else:
-    text that reads as an address or a number (a last label of digits, RFC 3696, section 2; ``0`` of ``tcpserver -l 0``), the words
-    that servers put where look-ups failed, and everything with other characters in it.
+    Letters, digits, hyphens and underscores in labels of 1 to 63, 253 in all (RFC 1123, section 2.1). None for
+    anything else: text that reads as an address or a number (a last label of digits, RFC 3696, section 2; ``0`` of
+    ``tcpserver -l 0``), the words that servers put where look-ups failed, and everything with other characters in it.
     """
     name = text[:-1] if text.endswith(".") else text
     if not 0 < len(name) <= 253 or not name.isascii():

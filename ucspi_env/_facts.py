@@ -1,7 +1,7 @@
 """What the kernel says, as a value: the other half of the evidence beside the environment.
 
-`Facts` is data. `Facts.observe` is the one place of the library that asks the operating system, and it asks no more than the
-decision can use: for the usual case, a connected INET socket on descriptor 0, that is three system calls.
+`Facts` is data. `Facts.observe` is the one place of the library that asks the operating system, and it asks no more
+than the decision can use: for the usual case, a connected INET socket on descriptor 0, that is three system calls.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from ucspi_env._model import Endpoint, Value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Literal, Self, TypeAlias
+    from typing import Any, Literal, Self, TypeAlias
 
     Kind: TypeAlias = Literal["socket", "pipe", "chr", "file", "other", "closed"]
 
@@ -27,8 +27,8 @@ class Descriptor(Value):
         kind: ``"socket"``, ``"pipe"``, ``"chr"`` (a terminal, /dev/null), ``"file"``, ``"other"`` or ``"closed"``.
         family: for sockets ``"inet"``, ``"inet6"``, ``"unix"`` or ``"other"``, else None.
         type: for sockets ``"stream"``, ``"dgram"`` or ``"other"``, else None.
-        sockname: its own name: an `Endpoint`, or for UNIX-domain sockets a path (``@name`` in the abstract namespace, empty
-            where it is unnamed); None where there is none.
+        sockname: its own name: an `Endpoint`, or for UNIX-domain sockets a path (``@name`` in the abstract namespace,
+            empty where it is unnamed); None where there is none.
         peername: the name of the peer it is connected to, in the same form; None where it is not connected.
         listening: whether it is a listening socket.
         peercred: pid, uid and gid of the peer on a UNIX-domain socket, or None.
@@ -48,7 +48,7 @@ class Descriptor(Value):
         kind: Kind,
         *,
         family: str | None = None,
-        type: str | None = None,  # noqa: A002 - the kernel's word for it
+        type: str | None = None,
         sockname: Endpoint | str | None = None,
         peername: Endpoint | str | None = None,
         listening: bool = False,
@@ -117,7 +117,7 @@ class Facts(Value):
         return None
 
     def connected(self) -> Descriptor | None:
-        """The connected INET socket that the program was given: on ``fd``, or where that is 0 perhaps on 1 (faucet --out)."""
+        """The connected INET socket the program was given: on ``fd``, or where that is 0 on 1 (faucet --out)."""
         for fd in (self.fd, 1) if self.fd == 0 else (self.fd,):
             found = self.descriptor(fd)
             if found is not None and found.inet:
@@ -129,8 +129,8 @@ class Facts(Value):
     def observe(cls, fd: int = 0) -> Self:
         """Ask the operating system what `identify` can use about this process and its descriptor ``fd``.
 
-        Works wherever Python has sockets; what only Linux tells (peers of other descriptors, the grandparent, duplicate names)
-        is left out elsewhere.
+        Works wherever Python has sockets; what only Linux tells (peers of other descriptors, the grandparent,
+        duplicate names) is left out elsewhere.
         """
         import os
 
@@ -162,7 +162,7 @@ def _number(item: tuple[int, Descriptor]) -> int:
 
 
 def _loopback_pair(descriptor: Descriptor) -> bool:
-    """Whether both ends are 127.0.0.1: a local caller, or stunnel's private pair, which only more facts can tell apart."""
+    """Whether both ends are the same loopback address: a local caller, or stunnel's private pair."""
     return (
         isinstance(descriptor.peername, Endpoint)
         and isinstance(descriptor.sockname, Endpoint)
@@ -173,7 +173,8 @@ def _loopback_pair(descriptor: Descriptor) -> bool:
 
 def observe_descriptor(fd: int) -> Descriptor:
     """What the kernel says about one descriptor of this process; never raises for one that is closed or no socket."""
-    # The C module under `socket`: that one takes longer to import than the whole library, for enums that are not needed here.
+    # The C module under `socket`: that one takes longer to import than the whole library, for enums that are not
+    # needed here.
     import _socket
 
     try:
@@ -206,18 +207,18 @@ def observe_descriptor(fd: int) -> Descriptor:
     )
 
 
-def _name(family: str, address: object) -> Endpoint | str | None:
+def _name(family: str, address: Any) -> Endpoint | str | None:
     if family == "unix":
         if isinstance(address, bytes):
             text = address.decode("utf-8", "surrogateescape")
             return "@" + text[1:] if text.startswith("\0") else text
         return str(address)
-    if not isinstance(address, tuple) or family == "other":
+    if family == "other":
         return None
-    host, port, *rest = address
-    zone = None
-    if len(rest) == 2 and rest[1]:
-        zone = _interface(rest[1])
+    host: str = address[0]
+    port: int = address[1]
+    # (host, port, flow information, scope id) for IPv6
+    zone = _interface(address[3]) if family == "inet6" and address[3] else None
     # Some systems write the zone into the text as well.
     return Endpoint(host.partition("%")[0], port, zone)
 
@@ -231,16 +232,15 @@ def _interface(index: int) -> str:
         return str(index)
 
 
-def _peercred(sock: object) -> tuple[int, int, int] | None:
-    import sys
-
+def _peercred(sock: Any) -> tuple[int, int, int] | None:
     import _socket
+    import sys
 
     option = getattr(_socket, "SO_PEERCRED", None)
     if option is None:
         return None
     try:
-        raw = sock.getsockopt(_socket.SOL_SOCKET, option, 12)  # type: ignore[attr-defined]
+        raw: bytes = sock.getsockopt(_socket.SOL_SOCKET, option, 12)
     except OSError:
         return None
     pid, uid, gid = (int.from_bytes(raw[at : at + 4], sys.byteorder, signed=True) for at in (0, 4, 8))

@@ -1,12 +1,14 @@
 """The decision: who is calling, given an environment and what the kernel says. Pure.
 
-Why this order. Every variable can be inherited from somewhere else, and hardly a super-server removes what another one set; so a
-variable is believed because something vouches for it, never because it is there. The kernel is asked first, since a connected
-INET socket cannot lie about its peer; with one exception, stunnel, whose child gets a private loopback pair. Over 1090
-recorded environments of 39 super-servers (tests/captures) "TCPREMOTEIP, else REMOTE_ADDR, else getpeername" is right 758 times,
-this order always where anything in reach tells the truth, and it says so where nothing does.
+Why this order. Every variable can be inherited from somewhere else, and hardly a super-server removes what another
+one set; so a variable is believed because something vouches for it, never because it is there. The kernel is asked
+first, since a connected INET socket cannot lie about its peer; with one exception, stunnel, whose child gets a
+private loopback pair. Over 1090 recorded environments of 39 super-servers (tests/captures) "TCPREMOTEIP, else
+REMOTE_ADDR, else getpeername" is right 758 times, this order always where anything in reach tells the truth, and it
+says so where nothing does.
 
-Step 1  A connected INET socket: a PROXY wrapper of ours, an operator's rule, agreeing variables, stunnel's pair, the kernel.
+Step 1  A connected INET socket: a PROXY wrapper of ours, an operator's rule, agreeing variables, stunnel's pair, the
+kernel.
 Step 2  A listening or unconnected socket: there is no peer yet, whatever variables say.
 Step 3  A socket handed over on descriptor 3 (LISTEN_PID): as steps 1 and 2.
 Step 4  A UNIX-domain socket with a name: credentials.
@@ -41,7 +43,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ucspi_env._errors import BadVariableError
     from ucspi_env._facts import Descriptor, Facts
     from ucspi_env._model import Evidence, Transport
     from ucspi_env._variables import Claim, Family
@@ -57,8 +58,9 @@ def identify(environ: Mapping[str, str], facts: Facts, *, trust: str = "kernel")
     Args:
         environ: the environment to judge; an empty variable counts as unset.
         facts: what the kernel says; ``Facts()`` where the environment is to be judged alone.
-        trust: ``"kernel"``, or ``"proxy"`` where a PROXY wrapper that leaves no proof has rewritten the variables, which then
-            outrank the kernel's peer. ``UCSPI_TRUST=proxy`` in the environment says the same for the operator.
+        trust: ``"kernel"``, or ``"proxy"`` where a PROXY wrapper that leaves no proof has rewritten the variables,
+            which then outrank the kernel's peer. ``UCSPI_TRUST=proxy`` in the environment says the same for the
+            operator.
 
     Raises:
         NoPeerYetError: the descriptor is listening or unconnected.
@@ -87,7 +89,7 @@ class _Case:
             if claim is not None:
                 self.claims[family.name] = claim
 
-    # -- the steps ---------------------------------------------------------------------------------------------------------
+    # -- the steps --
 
     def decide(self) -> Connection:
         facts = self.facts
@@ -117,7 +119,8 @@ class _Case:
                 return self.answer(tcp, "proxy", transport)
             if self.proxied and not tcp.agrees_with(peer):
                 return self.answer(tcp, "proxy", transport, contradictions=False)
-            same_ports = here is not None and tcp.local is not None and tcp.local.port == here.port
+            # Read on its own: s6 keeps the listener's 0.0.0.0 beside it, which makes no local endpoint.
+            same_ports = here is not None and self.environ.get("TCPLOCALPORT") == str(here.port)
             if tcp.remote.ip != peer.ip and tcp.remote.port == peer.port and same_ports:
                 self.problem(
                     "operator-rule",
@@ -145,14 +148,19 @@ class _Case:
             return None
         if not (str(peer.ip) == str(here.ip) == "127.0.0.1"):
             return None
-        others = [c for c in self.claims.values() if c is not claim and c.family is not SSH and not c.agrees_with(claim.remote)]
-        if HOST.name not in (name for name, _ in self.facts.duplicates) and others:
+        others = [
+            other
+            for other in self.claims.values()
+            if other is not claim and other.family is not SSH and not other.agrees_with(claim.remote)
+        ]
+        # stunnel puts its own pair before an inherited one, which nobody else does: then it is stunnel's for certain.
+        if others and HOST.remote_ip not in (name for name, _ in self.facts.duplicates):
             self.problem(
                 "stunnel-or-stale",
                 "warning",
                 "REMOTE_HOST",
-                f"descriptor {self.facts.fd} is a loopback pair and REMOTE_HOST names {claim.remote}: stunnel's doing, or a stale variable "
-                "beside a genuine local caller",
+                f"descriptor {self.facts.fd} is a loopback pair and REMOTE_HOST names {claim.remote}: "
+                "stunnel's doing, or a stale variable beside a genuine local caller",
                 "start the super-server with an environment that is free of other servers' variables (env -i)",
             )
         return self.answer(claim, "proof", "tcp", dialect="stunnel", tls=True)
@@ -231,7 +239,7 @@ class _Case:
 
     def with_proof(self) -> Connection | None:
         """Step 5: claims that only an up-to-date super-server can have made."""
-        for number, inherited in self.facts.descriptors:
+        for _, inherited in self.facts.descriptors:
             if isinstance(inherited.peername, Endpoint):
                 tcp = self.claims.get("TCP")
                 if tcp and tcp.remote and self.balancer() == (inherited.peername.ip, inherited.peername.port):
@@ -239,16 +247,20 @@ class _Case:
                 for claim in self.claims.values():
                     if claim.remote and claim.remote.port is not None and claim.agrees_with(inherited.peername):
                         local = inherited.sockname if isinstance(inherited.sockname, Endpoint) else None
-                        del number
                         return self.answer(claim, "proof", self.transport(), kernel=(inherited.peername, local))
         if self.proxied and (tcp := self.claims.get("TCP")) is not None and tcp.remote is not None:
             return self.answer(tcp, "proxy", self.transport(), contradictions=False)
         facts = self.facts
-        family = {str(pid) for pid in (facts.pid, facts.ppid, facts.grandparent) if pid}
         for name, claim in self.claims.items():
-            if claim.family.remote_ip.endswith(_SOCAT_SUFFIX) and claim.remote is not None:
-                if self.environ.get(f"{name}_PID") in family:
+            if claim.family.remote_ip.endswith(_SOCAT_SUFFIX) and self.is_ours(self.environ.get(f"{name}_PID")):
+                if claim.remote is not None:
                     return self.answer(claim, "proof", self.transport())
+                path = self.environ[claim.family.remote_ip]
+                if path.startswith(("/", "\\0", "<anon>")):  # socat's words for UNIX-domain callers
+                    path = "@" + path[2:] if path.startswith("\\0") else path
+                    return Connection(
+                        unix=UnixPeer(path=path if path[0] in "/@" else None), dialect="socat", evidence="proof"
+                    )
         addr = self.claims.get(ADDR.name)
         if addr is not None and addr.remote is not None:
             if facts.pid is not None and self.environ.get("SYSTEMD_EXEC_PID") == str(facts.pid):
@@ -282,17 +294,18 @@ class _Case:
             if claim.error is not None:
                 raise claim.error
         proto = self.environ.get("PROTO")
-        if proto and any(name in self.environ for name in ("TCPREMOTEPORT", "TCP6REMOTEPORT", "TCPLOCALIP", "TCPLOCALPORT", "SSLREMOTEPORT")):
+        if proto in ("TCP", "TCP6", "UDP", "SSL", "SSL6"):
             name = "SSLREMOTEIP" if proto.startswith("SSL") else "TCPREMOTEIP"
             raise MissingVariableError(
-                name, f"PROTO={shown(proto)} announces a connection, but nothing names the peer; have the super-server set it"
+                name,
+                f"PROTO={shown(proto)} announces a connection that nothing names; have the super-server set it",
             )
         raise NotUnderSuperServerError(
-            f"no super-server speaks: descriptor {self.facts.fd} is not a connected socket and no variable names a peer; "
+            f"no super-server speaks: descriptor {self.facts.fd} is no connected socket, no variable names a peer; "
             "start the program under one, for example: ucspi-tcpserver ::0 7777 PROGRAM"
         )
 
-    # -- the answer --------------------------------------------------------------------------------------------------------
+    # -- the answer --
 
     def answer(
         self,
@@ -318,9 +331,17 @@ class _Case:
         if contradictions:
             for other in self.claims.values():
                 rule_left_it = evidence in ("operator", "proxy") and kernel is not None and other.agrees_with(kernel[0])
-                if other is not claim and other.family is not SSH and not other.agrees_with(remote) and not rule_left_it:
+                if (
+                    other is not claim
+                    and other.family is not SSH
+                    and not other.agrees_with(remote)
+                    and not rule_left_it
+                ):
                     self.contradicted(other, f"{claim.family.remote_ip} says {remote.ip}")
         if dialect is None:
+            ssl = self.claims.get(SSL.name)
+            if ssl is not None and ssl is not claim and ssl.remote is not None and ssl.agrees_with(remote):
+                claim = ssl  # sslserver -e: the TCP names are its courtesy
             dialect = _dialect_of(self.environ, claim)
         return self.conclude(remote, local, dialect, evidence, transport, tls=tls)
 
@@ -340,12 +361,13 @@ class _Case:
                     "duplicate-variable",
                     "warning",
                     name,
-                    f"{name} stands {len(values)} times in the environment: the first one is used, a shell in between would have kept the last",
+                    f"{name} stands {len(values)} times in the environment: the first is used; a shell keeps the last",
                     "do not put a shell between the super-server and the program",
                 )
         if tls is None:
             tls = dialect.startswith("sslserver") or (
-                evidence not in ("kernel", "confirmed") and ("SSL_PROTOCOL" in self.environ or "SSL_CIPHER" in self.environ)
+                evidence not in ("kernel", "confirmed")
+                and ("SSL_PROTOCOL" in self.environ or "SSL_CIPHER" in self.environ)
             )
         return Connection(
             remote=remote,
@@ -358,7 +380,7 @@ class _Case:
             problems=tuple(self.problems),
         )
 
-    # -- helpers -----------------------------------------------------------------------------------------------------------
+    # -- helpers --
 
     def problem(self, code: str, severity: str, variable: str, message: str, hint: str) -> None:
         self.problems.append(
@@ -370,7 +392,9 @@ class _Case:
         value = self.environ.get(name, "")
         if claim.error is not None:
             if value:
-                self.problem("bad-address", "warning", name, f"{name}={shown(value)} {claim.error.why}", claim.error.remedy)
+                self.problem(
+                    "bad-address", "warning", name, f"{name}={shown(value)} {claim.error.why}", claim.error.remedy
+                )
             return
         self.problem(
             "stale-variables",
@@ -397,6 +421,11 @@ class _Case:
             return None
         return self.environ.get(name)
 
+    def is_ours(self, pid: str | None) -> bool:
+        """Whether this is the id of this process, its parent, or its grandparent through one shell."""
+        facts = self.facts
+        return pid is not None and pid in [str(own) for own in (facts.pid, facts.ppid, facts.grandparent) if own]
+
     def transport(self) -> Transport:
         environ = self.environ
         return "udp" if environ.get("PROTO") == "UDP" or environ.get("NCAT_PROTO") == "UDP" else "tcp"
@@ -410,7 +439,9 @@ class _Case:
         if not text:
             return None
         if not (text.isascii() and text.isdigit() and len(text) <= 10):
-            self.problem("bad-id", "error", name, f"{name}={shown(text)} is not a number", "have the super-server set it")
+            self.problem(
+                "bad-id", "error", name, f"{name}={shown(text)} is not a number", "have the super-server set it"
+            )
             return None
         return int(text)
 
@@ -466,7 +497,11 @@ def _dialect_of(environ: Mapping[str, str], claim: Claim) -> str:
     if family is UDPADDR:
         return "busybox-udpsvd"
     if family is HOST:
-        return "stunnel" if remote.port is not None and environ.get("REMOTE_PORT") and "REMOTE_ADDR" not in environ else "xinetd"
+        return (
+            "stunnel"
+            if remote.port is not None and environ.get("REMOTE_PORT") and "REMOTE_ADDR" not in environ
+            else "xinetd"
+        )
     if family is ADDR:
         if environ.get("GATEWAY_INTERFACE"):
             return "cgi"
@@ -479,6 +514,7 @@ def _dialect_of(environ: Mapping[str, str], claim: Claim) -> str:
 def _tcp_dialect(environ: Mapping[str, str], proto: str, remote: Endpoint) -> str:
     ipv6 = remote.ip.version == 6
     text = environ.get("TCPREMOTEIP", "")
+    twin = environ.get("TCP6REMOTEIP")
     if PROXY_PEER in environ:
         return "proxy"
     if not proto:
@@ -488,12 +524,12 @@ def _tcp_dialect(environ: Mapping[str, str], proto: str, remote: Endpoint) -> st
     if proto.startswith("SSL"):
         return "sslserver"
     if proto == "TCP6":
-        return "ucspi-tcp-ipv6" if "TCP6REMOTEIP" in environ else "ucspi-tcp6"
+        return "ucspi-tcp-ipv6" if twin else "ucspi-tcp6"
+    if twin and not ipv6 and twin == f"::ffff:{remote.ip}":
+        return "ucspi-tcp-ipv6"
     if "TCPCONNNUM" in environ or environ.get("TCPLOCALIP") in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
         return "s6-networking"
     if not ipv6 and ":" not in text:
-        if "TCP6REMOTEIP" in environ:
-            return "ucspi-tcp-ipv6"
         return "ipsvd" if "TCPCONCURRENCY" in environ else "ucspi-tcp"
     if "%" in text or "TCPREMOTEHOST" in environ:
         return "inetutils-inetd"

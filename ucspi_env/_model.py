@@ -25,7 +25,7 @@ class Value:
     Written out instead of taken from `dataclasses`, whose import alone costs more than all of this library.
     """
 
-    __slots__ = ()
+    __slots__: ClassVar[tuple[str, ...]] = ()
     _compared: ClassVar[tuple[str, ...]] = ()
     """The slots that equality looks at, where not all of them count."""
 
@@ -62,14 +62,16 @@ class Value:
 
 def _restore(cls: type[Value], state: tuple[object, ...]) -> Value:
     value = cls.__new__(cls)
-    value._set(**dict(zip(cls.__slots__, state, strict=True)))  # noqa: SLF001 - the constructor's other half
+    for name, field in zip(cls.__slots__, state, strict=True):
+        object.__setattr__(value, name, field)
     return value
 
 
 class Endpoint(Value):
     """One end of a connection.
 
-    Two endpoints are equal if address, port and zone are; what strangers say of them (``host``, ``info``) does not count.
+    Two endpoints are equal if address, port and zone are; what strangers say of them (``host``, ``info``) does not
+    count.
 
     Attributes:
         ip: an `ipaddress` object, normalised: IPv4 where it was IPv4-mapped, and never with a scope id.
@@ -126,7 +128,9 @@ class Endpoint(Value):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read what ``str(endpoint)`` writes: an address in any legal spelling, alone or with a port (IPv6 in brackets then).
+        """Read what ``str(endpoint)`` writes: an address in any legal spelling, alone or with a port.
+
+        An IPv6 address with a port is in brackets.
 
         Raises:
             ValueError: it is neither.
@@ -153,7 +157,9 @@ class Endpoint(Value):
         return f"Endpoint({str(self.ip)!r}, {self.port!r}{extra})"
 
     def network(self, v4: int = 32, v6: int = 64) -> IPv4Network | IPv6Network:
-        """The network to count or list this caller by: one IPv4 address, one IPv6 /64 (what a single customer gets, RFC 6177).
+        """The network to count or list this caller by.
+
+        The defaults are one IPv4 address and one IPv6 /64, which is what a single customer gets (RFC 6177).
 
         Args:
             v4: prefix length for IPv4, 0 to 32.
@@ -172,8 +178,8 @@ class Endpoint(Value):
     def key(self, v4: int = 32, v6: int = 64) -> str:
         """The network's first address as lower-case hex: 8 digits for IPv4, 32 for IPv6.
 
-        It is the same whatever the spelling was, has neither port nor zone, and is safe as a file name and as a database key;
-        the two families cannot collide, having different lengths.
+        It is the same whatever the spelling was, has neither port nor zone, and is safe as a file name and as a
+        database key; the two families cannot collide, having different lengths.
 
         Args:
             v4: prefix length for IPv4, 0 to 32.
@@ -201,15 +207,15 @@ class Endpoint(Value):
 
     @property
     def address_literal(self) -> str:
-        """The address as SMTP writes it in place of a domain: ``[192.0.2.1]``, ``[IPv6:2001:db8::1]`` (RFC 5321, 4.1.3)."""
+        """The address in place of a domain in SMTP: ``[192.0.2.1]``, ``[IPv6:2001:db8::1]`` (RFC 5321)."""
         return f"[{self.ip}]" if isinstance(self.ip, IPv4Address) else f"[IPv6:{self.ip}]"
 
     def sockaddr(self, scope_id: int = 0) -> tuple[str, int] | tuple[str, int, int, int]:
         """What `socket.connect` and `socket.bind` take for this family; an unknown port is 0.
 
         Args:
-            scope_id: for link-local addresses the number of the zone (`socket.if_nametoindex`); a zone that is a number already
-                is used where this is 0.
+            scope_id: for link-local addresses the number of the zone (`socket.if_nametoindex`); a zone that is a
+                number already is used where this is 0.
         """
         port = self.port or 0
         if isinstance(self.ip, IPv4Address):
@@ -246,8 +252,8 @@ class Problem(Value):
 
     Attributes:
         code: a stable kebab-case name.
-        severity: ``"error"``: a fact could not be used; ``"warning"``: the answer stands, but variables disagree with it;
-            ``"notice"``: worth knowing, nothing to repair.
+        severity: ``"error"``: a fact could not be used; ``"warning"``: the answer stands, but variables disagree with
+            it; ``"notice"``: worth knowing, nothing to repair.
         variable: the variable it is about, or None.
         value: what that variable is set to, or None.
         message: one line.
@@ -283,9 +289,10 @@ class Connection(Value):
         local: the address that was called; None where nobody knows it.
         unix: the caller's credentials on a UNIX-domain socket, else None.
         dialect: the name of the dialect that spoke (`ucspi_env.dialects`).
-        evidence: why the answer is believed: ``"confirmed"`` (variables and kernel agree), ``"kernel"`` (it alone), ``"operator"``
-            (a rule of the super-server set the address), ``"proxy"`` (a PROXY header), ``"proof"`` (a process id, an inherited
-            socket or stunnel's pair vouches for the variables), ``"unconfirmed"`` (nothing does).
+        evidence: why the answer is believed: ``"confirmed"`` (variables and kernel agree), ``"kernel"`` (it alone),
+            ``"operator"`` (a rule of the super-server set the address), ``"proxy"`` (a PROXY header), ``"proof"`` (a
+            process id, an inherited socket or stunnel's pair vouches for the variables), ``"unconfirmed"`` (nothing
+            does).
         problems: what is odd about the environment.
     """
 

@@ -48,7 +48,8 @@ class Networks(Value):
         """Read networks (``10.0.0.0/8``, ``2001:db8::/32``) and single addresses (``::1``).
 
         Raises:
-            ValueError: a text is no network, or has bits set behind its prefix; the message names it and the network it may mean.
+            ValueError: a text is no network, or has bits set behind its prefix; the message names it and the network
+                it may mean.
         """
         if isinstance(texts, str):
             raise TypeError("Networks.parse takes a list of texts, not one text")

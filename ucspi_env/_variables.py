@@ -1,7 +1,7 @@
 """The families of variables in which super-servers write down a connection, and how one family is read.
 
-A family is a set of names that belong together: ``TCPREMOTEIP`` with ``TCPREMOTEPORT``, never with ``SSLREMOTEPORT``. Several
-programs share a family; which program it was is a question for `ucspi_env._dialects`.
+A family is a set of names that belong together: ``TCPREMOTEIP`` with ``TCPREMOTEPORT``, never with ``SSLREMOTEPORT``.
+Several programs share a family; which program it was is a question for `ucspi_env._dialects`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 class Family(Value):
     """The names of one family; None where it has no such variable.
 
-    A family without a port variable keeps the port beside the address, or does not tell it.
+    A family without a port variable does not tell the port, unless it is ``glued``: address and port in one text then.
     """
 
     __slots__ = (
+        "glued",
         "local_host",
         "local_ip",
         "local_port",
@@ -41,6 +42,7 @@ class Family(Value):
     local_ip: str | None
     local_port: str | None
     local_host: str | None
+    glued: bool
 
     def __init__(
         self,
@@ -52,8 +54,11 @@ class Family(Value):
         local_ip: str | None = None,
         local_port: str | None = None,
         local_host: str | None = None,
+        *,
+        glued: bool = False,
     ) -> None:
         self._set(
+            glued=glued,
             name=name,
             remote_ip=remote_ip,
             remote_port=remote_port,
@@ -67,7 +72,9 @@ class Family(Value):
     @property
     def names(self) -> tuple[str, ...]:
         """All variables of the family."""
-        return tuple(value for slot in self.__slots__ if slot != "name" and (value := getattr(self, slot)))
+        return tuple(
+            value for slot in self.__slots__ if slot not in ("name", "glued") and (value := getattr(self, slot))
+        )
 
 
 def _ucspi(prefix: str) -> Family:
@@ -85,7 +92,7 @@ def _ucspi(prefix: str) -> Family:
 
 
 def prefixed(prefix: str) -> Family:
-    """socat's family, whose prefix is the upper-case name that socat was called by."""
+    """The family of socat, whose prefix is the upper-case name that socat was called by."""
     return Family(
         prefix,
         f"{prefix}_PEERADDR",
@@ -98,18 +105,13 @@ def prefixed(prefix: str) -> Family:
 TCP = _ucspi("TCP")
 TCP6 = _ucspi("TCP6")
 SSL = _ucspi("SSL")
-TCPADDR = Family(
-    "TCPADDR", "TCPREMOTEADDR", None, "TCPREMOTEHOST", local_ip="TCPLOCALADDR", local_host="TCPLOCALHOST"
-)
-UDPADDR = Family(
-    "UDPADDR", "UDPREMOTEADDR", None, "UDPREMOTEHOST", local_ip="UDPLOCALADDR", local_host="UDPLOCALHOST"
-)
+TCPADDR = Family("TCPADDR", "TCPREMOTEADDR", None, "TCPREMOTEHOST", local_ip="TCPLOCALADDR", local_host="TCPLOCALHOST")
+UDPADDR = Family("UDPADDR", "UDPREMOTEADDR", None, "UDPREMOTEHOST", local_ip="UDPLOCALADDR", local_host="UDPLOCALHOST")
 ADDR = Family("REMOTE_ADDR", "REMOTE_ADDR", "REMOTE_PORT")
 HOST = Family("REMOTE_HOST", "REMOTE_HOST", "REMOTE_PORT")
+HOST_ONLY = Family("REMOTE_HOST", "REMOTE_HOST")  # xinetd's; stunnel writes both, and nothing else tells them apart
 SOCAT = prefixed("SOCAT")
-NCAT = Family(
-    "NCAT", "NCAT_REMOTE_ADDR", "NCAT_REMOTE_PORT", local_ip="NCAT_LOCAL_ADDR", local_port="NCAT_LOCAL_PORT"
-)
+NCAT = Family("NCAT", "NCAT_REMOTE_ADDR", "NCAT_REMOTE_PORT", local_ip="NCAT_LOCAL_ADDR", local_port="NCAT_LOCAL_PORT")
 # One variable of four words: "client-ip client-port server-ip server-port".
 SSH = Family("SSH", "SSH_CONNECTION")
 
@@ -117,7 +119,8 @@ UNIX_NAMES = ("UNIXREMOTEEUID", "UNIXREMOTEEGID", "UNIXREMOTEPID", "UNIXREMOTEPA
 IPC_NAMES = ("IPCREMOTEEUID", "IPCREMOTEEGID", "IPCREMOTEPID", "IPCREMOTEPATH", "IPCLOCALPATH")
 
 PROXY_PEER = "UCSPI_PROXY_PEER"
-"""The balancer that a PROXY header came from, ``ip:port``: set by `ucspi_env.tools.proxyserver` and ``tcpserver --proxy``."""
+"""The balancer that a PROXY header came from, ``ip:port``: set by `ucspi_env.tools.proxyserver` and ``tcpserver
+--proxy``."""
 TRUST = "UCSPI_TRUST"
 """Set to ``proxy`` by an operator whose PROXY wrapper is not one of ours."""
 
@@ -148,9 +151,9 @@ class Claim:
 
 
 def read_claim(family: Family, environ: Mapping[str, str]) -> Claim | None:
-    """Read one family; None where its address variable is not set. An empty variable counts as unset, with a Problem."""
+    """Read one family; None where its address variable is not set or empty."""
     text = environ.get(family.remote_ip)
-    if text is None:
+    if not text:
         return None
     claim = Claim(family)
     if family is SSH:
@@ -170,17 +173,18 @@ def read_claim(family: Family, environ: Mapping[str, str]) -> Claim | None:
 
 
 def _split(family: Family, text: str, port_name: str | None, environ: Mapping[str, str]) -> tuple[str, str | None]:
-    if port_name is None:
+    if family.glued:
         return split_port(text)
-    return text, environ.get(port_name)
+    return text, environ.get(port_name) if port_name else None
 
 
 def _read_ip(name: str, text: str) -> tuple[IPAddress, str | None]:
     try:
         ip, zone = parse_ip(text)
     except ValueError as error:
-        why = str(error) if text else "is empty"
-        raise BadVariableError(name, text, why, f"have the super-server set {name} to the caller's address") from None
+        raise BadVariableError(
+            name, text, str(error), f"have the super-server set {name} to the caller's address"
+        ) from None
     if ip.is_unspecified:
         raise BadVariableError(
             name,

@@ -17,10 +17,11 @@ _TYPES = {"SOCK_STREAM": "stream", "SOCK_DGRAM": "dgram"}
 
 
 def facts_from_capture(case: Mapping[str, Any]) -> Facts:
-    """The kernel's side of a recorded connection (the format of ``tests/captures``), as `Facts.observe` would have seen it.
+    """The kernel's side of a recorded connection (``tests/captures``), as `Facts.observe` would have seen it.
 
     Args:
-        case: one recording: ``fd0``, ``fd1``, ``fd2`` and ``extra_fds`` (descriptors), ``pid``, ``ppid``, ``env_duplicates``.
+        case: one recording: ``fd0``, ``fd1``, ``fd2`` and ``extra_fds`` (descriptors), ``pid``, ``ppid``,
+            ``env_duplicates``.
     """
     descriptors = {number: _descriptor(case[f"fd{number}"]) for number in (0, 1, 2) if f"fd{number}" in case}
     for name, recorded in case.get("extra_fds", {}).items():
