@@ -1,0 +1,98 @@
+"""Every recorded environment of every super-server: the right peer, or a flag that says it may not be."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ucspi_env
+from ucspi_env.testing import facts_from_capture
+
+CAPTURES = Path(__file__).parent.parent / "captures"
+# What no program can know from inside: a relay's client, and environments in which everything is forged.
+UNKNOWABLE = {
+    ("faucet", "fd3"),  # the socket is on descriptor 3 and nothing says so
+    ("git-daemon", "stale-v4_any_net"),
+    ("git-daemon", "stale-dual_v6_net"),
+    ("git-daemon", "stale-ll_any"),
+}
+
+
+def cases() -> list[Any]:
+    return [
+        pytest.param(case, id=f"{file.stem}/{case['id']}")
+        for file in sorted(CAPTURES.glob("*.json"))
+        for case in json.loads(file.read_text())
+        if not case.get("failed")
+    ]
+
+
+def environment(case: dict[str, Any]) -> dict[str, str]:
+    return {k: v for k, v in case["env_base"].items() if k not in case["env_removed"]} | case["env_added"]
+
+
+def plain(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    ip = ipaddress.ip_address(text.split("%")[0].strip("[]"))
+    return getattr(ip, "ipv4_mapped", None) or ip
+
+
+def has_no_peer_yet(case: dict[str, Any]) -> bool:
+    """Whether the program was given a listening or unconnected socket."""
+    fd = case["fd0"] if case["fd0"]["kind"] == "socket" else case["fd1"]
+    if fd["kind"] == "socket":
+        return bool(fd.get("listening") or "error" in fd["peername"])
+    third = case["extra_fds"].get("fd3", {})
+    return bool(third.get("listening")) and case["env_added"].get("LISTEN_PID") == str(case["pid"])
+
+
+@pytest.mark.parametrize("case", cases())
+def test_the_peer_is_right_or_flagged(case: dict[str, Any]) -> None:
+    truth = case["truth"]
+    proxied = truth.get("proxied_client_ip")
+    environ = environment(case)
+    facts = facts_from_capture(case)
+
+    def ask() -> ucspi_env.Connection:
+        return ucspi_env.identify(environ, facts, trust="proxy" if proxied else "kernel")
+
+    if truth["family"] == "AF_UNIX":
+        try:
+            found = ask()
+        except ucspi_env.UCSPIError:
+            return
+        assert found.remote is None or found.problems or found.evidence == "unconfirmed"
+        return
+    if has_no_peer_yet(case):
+        with pytest.raises(ucspi_env.NoPeerYetError):
+            ask()
+        return
+    file = case["superserver"]
+    try:
+        found = ask()
+    except ucspi_env.UCSPIError:
+        assert case["id"] in {name for _, name in UNKNOWABLE}, file
+        return
+    if found.remote is None:  # a UNIX-domain relay in front: the relay is the peer
+        assert "relay" in case["id"]
+        return
+    if "relay" in case["id"]:
+        return
+    if found.evidence == "operator":
+        assert found.remote.ip == plain(environ["TCPREMOTEIP"])
+        return
+    want = plain(proxied or truth["client_ip"]), truth.get("proxied_client_port") or truth["client_port"]
+    if (found.remote.ip, found.remote.port or want[1]) != want:
+        assert found.problems or found.evidence == "unconfirmed"
+        assert case["id"] in {name for _, name in UNKNOWABLE}
+        return
+    if "ll_" in case["case"] and found.evidence in ("confirmed", "kernel"):
+        assert found.remote.zone == truth["server_ifname"]
+
+
+def test_the_recordings_are_all_here() -> None:
+    """A wrong path would make the table above pass by being empty."""
+    assert len(cases()) > 700
