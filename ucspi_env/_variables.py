@@ -105,8 +105,12 @@ def prefixed(prefix: str) -> Family:
 TCP = _ucspi("TCP")
 TCP6 = _ucspi("TCP6")
 SSL = _ucspi("SSL")
-TCPADDR = Family("TCPADDR", "TCPREMOTEADDR", None, "TCPREMOTEHOST", local_ip="TCPLOCALADDR", local_host="TCPLOCALHOST")
-UDPADDR = Family("UDPADDR", "UDPREMOTEADDR", None, "UDPREMOTEHOST", local_ip="UDPLOCALADDR", local_host="UDPLOCALHOST")
+TCPADDR = Family(
+    "TCPADDR", "TCPREMOTEADDR", None, "TCPREMOTEHOST", local_ip="TCPLOCALADDR", local_host="TCPLOCALHOST", glued=True
+)
+UDPADDR = Family(
+    "UDPADDR", "UDPREMOTEADDR", None, "UDPREMOTEHOST", local_ip="UDPLOCALADDR", local_host="UDPLOCALHOST", glued=True
+)
 ADDR = Family("REMOTE_ADDR", "REMOTE_ADDR", "REMOTE_PORT")
 HOST = Family("REMOTE_HOST", "REMOTE_HOST", "REMOTE_PORT")
 HOST_ONLY = Family("REMOTE_HOST", "REMOTE_HOST")  # xinetd's; stunnel writes both, and nothing else tells them apart

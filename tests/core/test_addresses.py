@@ -95,7 +95,7 @@ def test_legal_spellings(text: str, ip: str, zone: str | None) -> None:
     ],
 )
 def test_everything_else_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="IP address|zone|brackets"):
+    with pytest.raises(ValueError, match=r"IP address|zone|brackets"):
         parse_ip(text)
 
 

@@ -32,11 +32,12 @@ def cases() -> list[Any]:
 
 
 def environment(case: dict[str, Any]) -> dict[str, str]:
-    return {k: v for k, v in case["env_base"].items() if k not in case["env_removed"]} | case["env_added"]
+    kept: dict[str, str] = {k: v for k, v in case["env_base"].items() if k not in case["env_removed"]}
+    return {**kept, **case["env_added"]}
 
 
 def plain(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    ip = ipaddress.ip_address(text.split("%")[0].strip("[]"))
+    ip = ipaddress.ip_address(text.partition("%")[0].strip("[]"))
     return getattr(ip, "ipv4_mapped", None) or ip
 
 

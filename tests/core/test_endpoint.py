@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from ucspi_env import Connection, Descriptor, Endpoint, Facts, Networks, Problem, UnixPeer
 
 addresses = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))
-endpoints = st.builds(Endpoint, addresses, st.none() | st.integers(0, 65535), st.none() | st.sampled_from(["eth0", "2"]))
+endpoints = st.builds(
+    Endpoint, addresses, st.none() | st.integers(0, 65535), st.none() | st.sampled_from(["eth0", "2"])
+)
 
 
 @pytest.mark.parametrize(

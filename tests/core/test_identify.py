@@ -1,0 +1,508 @@
+"""The decision, step by step: what the kernel says against what variables say."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ucspi_env import (
+    BadVariableError,
+    Connection,
+    Descriptor,
+    Endpoint,
+    Facts,
+    MissingVariableError,
+    NoPeerYetError,
+    NotUnderSuperServerError,
+    UCSPIError,
+    UnixPeer,
+    identify,
+)
+from ucspi_env._dialects import PEER_VARIABLES
+
+PEER = Endpoint("192.0.2.1", 4711)
+HERE = Endpoint("198.51.100.1", 25)
+TCP = {
+    "PROTO": "TCP",
+    "TCPREMOTEIP": "192.0.2.1",
+    "TCPREMOTEPORT": "4711",
+    "TCPLOCALIP": "198.51.100.1",
+    "TCPLOCALPORT": "25",
+}
+PIPE = Descriptor("pipe")
+PAIR = Descriptor("socket", family="unix", type="stream", sockname="", peername="")
+
+
+def socket(peer: Endpoint | None = PEER, here: Endpoint = HERE, **more: object) -> Descriptor:
+    family = "inet6" if here.ip.version == 6 else "inet"
+    return Descriptor("socket", **{"family": family, "type": "stream", "sockname": here, "peername": peer} | more)  # type: ignore[arg-type]
+
+
+def codes(connection: Connection) -> set[str]:
+    return {problem.code for problem in connection.problems}
+
+
+class TestConnectedSocket:
+    """Step 1: the kernel knows the peer."""
+
+    def test_agreeing_variables_are_confirmed(self) -> None:
+        found = identify(TCP | {"TCPREMOTEHOST": "A.Example.", "TCPREMOTEINFO": "joe"}, Facts({0: socket()}))
+
+        assert (found.remote, found.local, found.evidence, found.dialect) == (PEER, HERE, "confirmed", "ucspi-tcp")
+        assert found.remote is not None
+        assert (found.remote.host, found.remote.info) == ("a.example", "joe")
+        assert not found.problems
+
+    def test_no_variables(self) -> None:
+        found = identify({}, Facts({0: socket()}))
+
+        assert (found.remote, found.local, found.evidence, found.dialect) == (PEER, HERE, "kernel", "inetd")
+        assert (found.proto, found.raw_proto, found.transport, found.tls) == ("TCP", None, "tcp", False)
+
+    def test_stale_variables_lose_and_are_named(self) -> None:
+        found = identify(TCP | {"TCPREMOTEIP": "203.0.113.66", "TCPREMOTEPORT": "666"}, Facts({0: socket()}))
+
+        assert (found.remote, found.evidence) == (PEER, "kernel")
+        assert [(p.code, p.variable, p.value) for p in found.problems] == [
+            ("stale-variables", "TCPREMOTEIP", "203.0.113.66")
+        ]
+
+    def test_host_and_info_of_stale_variables_are_not_used(self) -> None:
+        stale = {"TCPREMOTEIP": "203.0.113.66", "TCPREMOTEHOST": "stale.example", "TCPREMOTEINFO": "stale"}
+        found = identify(stale, Facts({0: socket()}))
+
+        assert found.remote is not None
+        assert (found.remote.host, found.remote.info) == (None, None)
+
+    def test_a_mapped_variable_confirms_an_ipv4_socket(self) -> None:
+        found = identify({"TCPREMOTEIP": "::ffff:192.0.2.1", "TCPREMOTEPORT": "4711"}, Facts({0: socket()}))
+
+        assert (found.remote, found.evidence, found.dialect) == (PEER, "confirmed", "couriertcpd")
+
+    def test_an_address_without_a_port_confirms(self) -> None:
+        found = identify({"REMOTE_HOST": "192.0.2.1"}, Facts({0: socket()}))
+
+        assert (found.remote, found.evidence, found.dialect) == (PEER, "confirmed", "xinetd")
+
+    def test_the_wrong_port_does_not(self) -> None:
+        found = identify({"TCPREMOTEIP": "192.0.2.1", "TCPREMOTEPORT": "4712"}, Facts({0: socket()}))
+
+        assert (found.evidence, codes(found)) == ("kernel", {"stale-variables"})
+
+    def test_an_operators_rule_stands(self) -> None:
+        """Both ports are this connection's, so the address was replaced on purpose (tcprules)."""
+        environ = TCP | {"TCPREMOTEIP": "203.0.113.7", "TCP6REMOTEIP": "::ffff:192.0.2.1", "TCP6REMOTEPORT": "4711"}
+        found = identify(environ, Facts({0: socket()}))
+
+        assert (found.remote, found.evidence) == (Endpoint("203.0.113.7", 4711), "operator")
+        assert codes(found) == {"operator-rule"}
+
+    @pytest.mark.parametrize("text", ["0.0.0.0", "::", "garbage", ""])
+    def test_what_is_no_address_is_no_rule(self, text: str) -> None:
+        found = identify(TCP | {"TCPREMOTEIP": text}, Facts({0: socket()}))
+
+        assert (found.remote, found.evidence) == (PEER, "kernel")
+
+    def test_proxy_wrapper_without_proof_needs_trust(self) -> None:
+        environ = TCP | {"TCPREMOTEIP": "203.0.113.7", "TCPREMOTEPORT": "9"}
+        facts = Facts({0: socket()})
+
+        assert identify(environ, facts).remote == PEER
+        for found in (identify(environ, facts, trust="proxy"), identify(environ | {"UCSPI_TRUST": "proxy"}, facts)):
+            assert (found.remote, found.evidence) == (Endpoint("203.0.113.7", 9), "proxy")
+
+    def test_our_proxy_programs_prove_themselves(self) -> None:
+        environ = TCP | {"TCPREMOTEIP": "203.0.113.7", "TCPREMOTEPORT": "9", "UCSPI_PROXY_PEER": str(PEER)}
+        found = identify(environ, Facts({0: socket()}))
+
+        assert (found.remote, found.evidence, found.dialect) == (Endpoint("203.0.113.7", 9), "proxy", "proxy")
+        assert not found.problems
+
+    @pytest.mark.parametrize("text", ["192.0.2.1:4712", "192.0.2.2:4711", "192.0.2.1", "x", ""])
+    def test_a_stale_or_forged_proxy_peer_proves_nothing(self, text: str) -> None:
+        environ = TCP | {"TCPREMOTEIP": "203.0.113.7", "TCPREMOTEPORT": "9", "UCSPI_PROXY_PEER": text}
+
+        assert identify(environ, Facts({0: socket()})).remote == PEER
+
+    def test_the_zone_comes_from_the_kernel(self) -> None:
+        peer = Endpoint("fe80::2", 4711, "eth0")
+        facts = Facts({0: socket(peer, Endpoint("fe80::1", 25, "eth0"))})
+        environ = {"PROTO": "TCP6", "TCPREMOTEIP": "fe80::2", "TCPREMOTEPORT": "4711", "TCP6INTERFACE": "stale0"}
+        found = identify(environ, facts)
+
+        assert (found.remote, found.evidence) == (peer, "confirmed")
+
+    def test_a_listener_address_is_never_the_local_one(self) -> None:
+        environ = TCP | {"TCPLOCALIP": "0.0.0.0"}
+
+        assert identify(environ, Facts({0: socket()})).local == HERE
+        assert identify(environ, Facts()).local is None
+
+    def test_output_only_servers_have_the_socket_on_1(self) -> None:
+        assert identify({}, Facts({0: Descriptor("chr"), 1: socket()})).remote == PEER
+
+    def test_udp(self) -> None:
+        found = identify({}, Facts({0: socket(type="dgram")}))
+
+        assert (found.transport, found.proto) == ("udp", "UDP")
+
+    def test_another_descriptor_can_be_asked(self) -> None:
+        assert identify({}, Facts({6: socket()}, fd=6)).remote == PEER
+
+
+class TestStunnel:
+    """A private loopback pair on descriptor 0."""
+
+    LOOP = socket(Endpoint("127.0.0.1", 40000), Endpoint("127.0.0.1", 40001))
+    ENV = {"REMOTE_HOST": "2001:db8::9", "REMOTE_PORT": "5000"}  # noqa: RUF012
+
+    def test_the_pair_is_recognised(self) -> None:
+        found = identify(self.ENV, Facts({0: self.LOOP}))
+
+        assert (found.remote, found.local, found.evidence) == (Endpoint("2001:db8::9", 5000), None, "proof")
+        assert (found.dialect, found.tls, found.problems) == ("stunnel", True, ())
+
+    def test_beside_other_servers_variables_it_is_flagged(self) -> None:
+        found = identify(self.ENV | {"TCPREMOTEIP": "203.0.113.1"}, Facts({0: self.LOOP}))
+
+        assert "stunnel-or-stale" in codes(found)
+
+    def test_its_habit_of_duplicates_settles_that(self) -> None:
+        facts = Facts({0: self.LOOP}, duplicates={"REMOTE_HOST": ("2001:db8::9", "203.0.113.68")})
+        found = identify(self.ENV | {"TCPREMOTEIP": "203.0.113.1"}, facts)
+
+        assert "stunnel-or-stale" not in codes(found)
+        assert "duplicate-variable" in codes(found)
+
+    def test_a_genuine_local_caller_is_itself(self) -> None:
+        found = identify({"REMOTE_HOST": "127.0.0.1", "REMOTE_PORT": "40000"}, Facts({0: self.LOOP}))
+
+        assert (found.remote, found.evidence) == (Endpoint("127.0.0.1", 40000), "confirmed")
+
+    def test_a_remote_pair_is_not_stunnels(self) -> None:
+        assert identify(self.ENV, Facts({0: socket()})).remote == PEER
+
+
+class TestNoPeerYet:
+    """Step 2 and 3."""
+
+    @pytest.mark.parametrize("descriptor", [socket(None, listening=True), socket(None, type="dgram"), socket(None)])
+    def test_variables_do_not_help(self, descriptor: Descriptor) -> None:
+        with pytest.raises(NoPeerYetError, match="descriptor 0"):
+            identify(TCP, Facts({0: descriptor}))
+
+    def test_a_socket_on_3_with_our_pid(self) -> None:
+        facts = Facts({0: Descriptor("chr"), 3: socket()}, pid=17)
+
+        found = identify({"LISTEN_PID": "17", "LISTEN_FDS": "1"}, facts)
+        assert (found.remote, found.evidence, found.dialect) == (PEER, "kernel", "socket-activation")
+        with pytest.raises(NotUnderSuperServerError):
+            identify({"LISTEN_PID": "18", "LISTEN_FDS": "1"}, facts)
+
+    def test_a_listener_on_3(self) -> None:
+        facts = Facts({0: Descriptor("chr"), 3: socket(None, listening=True)}, pid=17)
+
+        with pytest.raises(NoPeerYetError):
+            identify({"LISTEN_PID": "17"}, facts)
+
+
+class TestUnixDomain:
+    """Step 4."""
+
+    SOCKET = Descriptor(
+        "socket", family="unix", type="stream", sockname="/run/s", peername="", peercred=(99, 1000, 100)
+    )
+
+    def test_the_kernels_credentials(self) -> None:
+        environ = {
+            "PROTO": "IPC",
+            "IPCREMOTEEUID": "1000",
+            "IPCREMOTEEGID": "100",
+            "IPCREMOTEPATH": "",
+            "IPCCONNNUM": "1",
+        }
+        found = identify(environ, Facts({0: self.SOCKET}))
+
+        assert found.unix == UnixPeer(1000, 100, 99, None)
+        assert (found.remote, found.evidence, found.dialect) == (None, "confirmed", "s6-ipcserver")
+        assert (found.proto, found.raw_proto, found.transport) == ("UNIX", "IPC", "unix")
+
+    def test_contradicting_variables_lose(self) -> None:
+        found = identify({"PROTO": "UNIX", "UNIXREMOTEEUID": "0", "UNIXREMOTEEGID": "0"}, Facts({0: self.SOCKET}))
+
+        assert found.unix is not None
+        assert (found.unix.uid, found.evidence, codes(found)) == (1000, "kernel", {"stale-variables"})
+
+    def test_without_variables(self) -> None:
+        assert identify({}, Facts({0: self.SOCKET})).unix == UnixPeer(1000, 100, 99, None)
+
+    def test_variables_alone(self) -> None:
+        environ = {"PROTO": "UNIX", "UNIXREMOTEEUID": "1000", "UNIXREMOTEEGID": "100", "UNIXREMOTEPID": "99"}
+        found = identify(environ, Facts())
+
+        assert (found.unix, found.evidence) == (UnixPeer(1000, 100, 99, None), "unconfirmed")
+
+    def test_bad_ids_are_problems(self) -> None:
+        found = identify({"PROTO": "UNIX", "UNIXREMOTEEUID": "-1", "UNIXREMOTEEGID": "x"}, Facts())
+
+        assert found.unix == UnixPeer()
+        assert codes(found) == {"bad-id"}
+
+    def test_an_unnamed_pair_is_a_wrapper(self) -> None:
+        assert identify(TCP, Facts({0: PAIR})).remote == PEER
+
+
+class TestProofs:
+    """Step 5: pipes and unnamed pairs."""
+
+    def test_an_inherited_socket(self) -> None:
+        environ = {"NCAT_REMOTE_ADDR": "192.0.2.1", "NCAT_REMOTE_PORT": "4711"}
+        found = identify(environ, Facts({0: PIPE, 4: socket()}))
+
+        assert (found.remote, found.local, found.evidence, found.dialect) == (PEER, HERE, "proof", "ncat")
+        assert identify(environ, Facts({0: PIPE})).evidence == "unconfirmed"
+
+    def test_an_unrelated_inherited_socket_proves_nothing(self) -> None:
+        other = socket(Endpoint("203.0.113.9", 1))
+
+        assert identify(TCP, Facts({0: PIPE, 4: other})).evidence == "unconfirmed"
+
+    @pytest.mark.parametrize("relation", ["pid", "ppid", "grandparent"])
+    def test_socats_pid(self, relation: str) -> None:
+        environ = {"SOCAT_PEERADDR": "192.0.2.1", "SOCAT_PEERPORT": "4711", "SOCAT_PID": "42"}
+
+        assert identify(environ, Facts({0: PAIR}, **{relation: 42})).evidence == "proof"  # type: ignore[arg-type]
+        assert identify(environ, Facts({0: PAIR}, pid=1, ppid=2, grandparent=3)).evidence == "unconfirmed"
+
+    def test_socat_by_another_name(self) -> None:
+        environ = {"RELAY-X_PEERADDR": "[2001:0db8::0001]", "RELAY-X_PEERPORT": "1", "RELAY-X_PID": "42"}
+        found = identify(environ, Facts({0: PAIR}, ppid=42))
+
+        assert (found.remote, found.dialect, found.evidence) == (Endpoint("2001:db8::1", 1), "socat", "proof")
+
+    @pytest.mark.parametrize(("text", "path"), [("/run/c", "/run/c"), ("\\0name", "@name"), ("<anon>", None)])
+    def test_socats_unix_callers(self, text: str, path: str | None) -> None:
+        found = identify({"SOCAT_PEERADDR": text, "SOCAT_PID": "42"}, Facts({0: PAIR}, ppid=42))
+
+        assert found.unix == UnixPeer(path=path)
+
+    def test_systemds_pid(self) -> None:
+        environ = {"REMOTE_ADDR": "192.0.2.1", "REMOTE_PORT": "4711", "SYSTEMD_EXEC_PID": "17"}
+
+        assert identify(environ, Facts({0: Descriptor("chr")}, pid=17)).evidence == "proof"
+        assert identify(environ, Facts({0: Descriptor("chr")}, pid=18)).evidence == "unconfirmed"
+
+    def test_cgi(self) -> None:
+        environ = {"GATEWAY_INTERFACE": "CGI/1.1", "REMOTE_ADDR": "[::1]", "REMOTE_PORT": "4711"}
+        found = identify(environ, Facts({0: PIPE}, pid=17))
+
+        assert (found.remote, found.dialect, found.evidence) == (Endpoint("::1", 4711), "cgi", "proof")
+
+    def test_a_proxy_behind_tls_pipes(self) -> None:
+        environ = TCP | {"TCPREMOTEIP": "203.0.113.7", "UCSPI_PROXY_PEER": str(PEER)}
+        found = identify(environ, Facts({0: PIPE, 5: socket()}))
+
+        assert (found.remote, found.evidence) == (Endpoint("203.0.113.7", 4711), "proxy")
+
+
+class TestVariablesAlone:
+    """Step 6: nothing vouches for anything."""
+
+    @pytest.mark.parametrize(
+        ("environ", "remote", "dialect"),
+        [
+            (TCP, "192.0.2.1:4711", "ucspi-tcp"),
+            ({"PROTO": "TCP6", "TCPREMOTEIP": "::ffff:192.0.2.1", "TCPREMOTEPORT": "1"}, "192.0.2.1:1", "ucspi-tcp6"),
+            (
+                {"PROTO": "TCP6", "TCP6REMOTEIP": "2001:db8::1", "TCP6REMOTEPORT": "1"},
+                "[2001:db8::1]:1",
+                "ucspi-tcp-ipv6",
+            ),
+            ({"PROTO": "TCP", "TCPREMOTEIP": "::ffff:c000:201", "TCPCONNNUM": "0"}, "192.0.2.1", "s6-networking"),
+            (TCP | {"TCPREMOTEADDR": "[::1]:7"}, "[::1]:7", "busybox-tcpsvd"),
+            ({"PROTO": "TCP", "TCPREMOTEADDR": "[fe80::1%vs0]:7"}, "[fe80::1%vs0]:7", "busybox-tcpsvd"),
+            ({"PROTO": "TCP", "TCPREMOTEADDR": "::ffff:192.0.2.1"}, "192.0.2.1", "busybox-tcpsvd"),
+            (
+                {"PROTO": "SSL", "SSLREMOTEIP": "::1", "SSLREMOTEPORT": "7"} | TCP | {"PROTO": "SSL"},
+                "[::1]:7",
+                "sslserver",
+            ),
+            ({"PROTO": "UDP", "UDPREMOTEADDR": "[::1]:7", "TCPREMOTEIP": "192.0.2.1"}, "[::1]:7", "busybox-udpsvd"),
+            (TCP | {"PROTO": "UDP"}, "192.0.2.1:4711", "udplisten"),
+            ({"TCPREMOTEIP": "::ffff:192.0.2.1", "TCPREMOTEPORT": "7"}, "192.0.2.1:7", "couriertcpd"),
+            ({"REMOTE_ADDR": "192.0.2.1", "REMOTE_PORT": "7"}, "192.0.2.1:7", "systemd"),
+            ({"REMOTE_ADDR": "[::1]", "REMOTE_PORT": "7"}, "[::1]:7", "git-daemon"),
+            ({"REMOTE_HOST": "::1"}, "::1", "xinetd"),
+            ({"REMOTE_HOST": "::1", "REMOTE_PORT": "7"}, "[::1]:7", "stunnel"),
+            ({"SSH_CONNECTION": "::1 7 ::2 22"}, "[::1]:7", "sshd"),
+        ],
+    )
+    def test_proto_points_at_a_family(self, environ: dict[str, str], remote: str, dialect: str) -> None:
+        found = identify(environ, Facts())
+
+        assert (str(found.remote), found.dialect, found.evidence) == (remote, dialect, "unconfirmed")
+
+    def test_the_zone_of_the_ipv6_patch(self) -> None:
+        environ = {"PROTO": "TCP6", "TCPREMOTEIP": "fe80::1", "TCP6REMOTEIP": "fe80::1", "TCP6INTERFACE": "eth0"}
+        found = identify(environ, Facts())
+
+        assert found.remote is not None
+        assert found.remote.zone == "eth0"
+
+    @pytest.mark.parametrize("twin", [{}, {"TCP6REMOTEIP": "fe80::2"}, {"TCP6REMOTEIP": "x"}])
+    def test_a_stale_interface_is_not_the_zone(self, twin: dict[str, str]) -> None:
+        environ = {"PROTO": "TCP6", "TCPREMOTEIP": "fe80::1", "TCP6INTERFACE": "eth0"} | twin
+        found = identify(environ, Facts())
+
+        assert found.remote is not None
+        assert found.remote.zone is None
+
+    def test_contradicting_families_are_named(self) -> None:
+        found = identify(TCP | {"SSLREMOTEIP": "203.0.113.1"}, Facts())
+
+        assert (found.remote, codes(found)) == (PEER, {"stale-variables"})
+
+    @pytest.mark.parametrize(
+        ("change", "code"),
+        [
+            ({"TCPREMOTEPORT": "x"}, "bad-port"),
+            ({"TCPREMOTEPORT": ""}, "missing-port"),
+            ({"TCPREMOTEHOST": "192.0.2.99"}, "bad-host"),
+            ({"TCPREMOTEHOST": "softdnserr"}, "bad-host"),
+            ({"TCPREMOTEINFO": "a\nb"}, "bad-info"),
+            ({"TCPLOCALIP": "x"}, "bad-local"),
+            ({"TCPLOCALPORT": "x"}, "bad-local"),
+            ({"TCP6REMOTEIP": "x"}, "bad-address"),
+            ({"TCP6REMOTEIP": "::2"}, "stale-variables"),
+        ],
+    )
+    def test_what_is_odd_is_a_problem_and_the_peer_stands(self, change: dict[str, str], code: str) -> None:
+        found = identify(TCP | change, Facts())
+
+        assert found.remote is not None
+        assert found.remote.ip == PEER.ip
+        assert code in codes(found)
+        for problem in found.problems:
+            assert problem.variable is not None
+            assert problem.variable in problem.message
+            assert problem.hint
+
+    def test_switched_off_names_are_only_a_notice(self) -> None:
+        found = identify(TCP | {"TCPLOCALHOST": "0"}, Facts())
+
+        assert [problem.severity for problem in found.problems] == ["notice"]
+
+    @pytest.mark.parametrize("value", ["garbage", "0.0.0.0", "::", "<no address>", "192.0.2.1:25", "\udcff"])
+    def test_unusable_is_an_error_with_name_value_and_remedy(self, value: str) -> None:
+        with pytest.raises(BadVariableError) as caught:
+            identify(TCP | {"TCPREMOTEIP": value}, Facts())
+
+        error = caught.value
+        assert isinstance(error, ValueError)
+        assert (error.name, error.value) == ("TCPREMOTEIP", value)
+        assert str(error).startswith(f"TCPREMOTEIP={value!a} ")
+        assert error.remedy in str(error)
+        assert str(error).isascii()
+
+    def test_long_values_are_cut_in_messages(self) -> None:
+        with pytest.raises(BadVariableError) as caught:
+            identify({"TCPREMOTEIP": "x" * 100_000}, Facts())
+
+        assert len(str(caught.value)) < 300
+
+    @pytest.mark.parametrize("environ", [{"PROTO": "TCP"}, {"PROTO": "TCP6", "TCPREMOTEPORT": "1"}, {"PROTO": "SSL"}])
+    def test_missing_is_told_from_nothing(self, environ: dict[str, str]) -> None:
+        with pytest.raises(MissingVariableError, match="REMOTEIP is not set"):
+            identify(environ, Facts())
+
+    def test_empty_counts_as_unset(self) -> None:
+        with pytest.raises(MissingVariableError):
+            identify(TCP | {"TCPREMOTEIP": ""}, Facts())
+        assert identify({**TCP, "TCPREMOTEADDR": ""}, Facts()).remote == PEER
+
+    @pytest.mark.parametrize("environ", [{}, {"PATH": "/bin"}, {"TCPREMOTEHOST": "a.example"}, {"PROTO": "https"}])
+    def test_nothing_is_an_error_never_an_invented_peer(self, environ: dict[str, str]) -> None:
+        with pytest.raises(NotUnderSuperServerError, match="ucspi-tcpserver"):
+            identify(environ, Facts({0: Descriptor("chr")}))
+
+    def test_an_ssh_login_on_a_terminal_is_no_service(self) -> None:
+        with pytest.raises(NotUnderSuperServerError):
+            identify({"SSH_CONNECTION": "::1 7 ::2 22"}, Facts({0: Descriptor("chr")}))
+
+    def test_unknown_trust_is_a_mistake(self) -> None:
+        with pytest.raises(ValueError, match="trust"):
+            identify(TCP, Facts(), trust="all")
+
+
+names = st.sampled_from(sorted(PEER_VARIABLES | {"X_PEERADDR", "X_PEERPORT", "X_PID", "LISTEN_PID", "UCSPI_TRUST"}))
+values = st.one_of(
+    st.text(max_size=40),
+    st.sampled_from(
+        ["TCP", "TCP6", "UDP", "UNIX", "IPC", "SSL", "SSL6", "proxy", "0", "17", "0.0.0.0", "::", "<anon>"]
+    ),
+    st.ip_addresses().map(str),
+    st.builds(lambda ip, port: str(Endpoint(ip, port)), st.ip_addresses(), st.integers(0, 65535)),
+    st.integers(-1, 70000).map(str),
+)
+ends = st.builds(Endpoint, st.ip_addresses(), st.integers(0, 65535), st.none() | st.just("eth0"))
+paths = st.sampled_from(["", "/run/s", "@x"])
+sockets = st.one_of(
+    st.builds(
+        lambda here, there, kind, listening: Descriptor(
+            "socket", family="inet", type=kind, sockname=here, peername=there, listening=listening and there is None
+        ),
+        ends,
+        st.none() | ends,
+        st.sampled_from(["stream", "dgram"]),
+        st.booleans(),
+    ),
+    st.builds(
+        lambda here, there, cred: Descriptor(
+            "socket", family="unix", type="stream", sockname=here, peername=there, peercred=cred
+        ),
+        paths,
+        st.none() | paths,
+        st.none() | st.just((1, 2, 3)),
+    ),
+    st.sampled_from([PIPE, Descriptor("chr"), Descriptor("file"), Descriptor("closed"), Descriptor("other")]),
+)
+facts = st.builds(
+    lambda descriptors, pid: Facts(descriptors, pid=pid, ppid=pid and 16),
+    st.dictionaries(st.sampled_from([0, 1, 3, 4]), sockets),
+    st.none() | st.just(17),
+)
+
+
+@given(st.dictionaries(names, values, max_size=12), facts, st.sampled_from(["kernel", "proxy"]))
+def test_a_hostile_environment_is_answered_flagged_or_refused(
+    environ: dict[str, str], facts: Facts, trust: str
+) -> None:
+    """Never another exception; and a peer that the kernel does not confirm never comes without saying why."""
+    try:
+        found = identify(environ, facts, trust=trust)
+    except UCSPIError as error:
+        complaint = str(error)
+    else:
+        complaint = ""
+        check_answer(found, facts)
+    assert complaint.isprintable()
+
+
+def check_answer(found: Connection, facts: Facts) -> None:
+    connected = facts.connected()
+    if found.remote is None:
+        assert found.unix is not None
+    elif connected is not None and found.evidence in ("confirmed", "kernel"):
+        assert isinstance(connected.peername, Endpoint)
+        assert (found.remote.ip, found.remote.port) == (connected.peername.ip, connected.peername.port)
+    elif not facts.descriptors:
+        assert found.evidence in ("unconfirmed", "proxy", "proof")
+    for end in (found.remote, found.local):
+        if end is not None:
+            assert not end.ip.is_unspecified or found.evidence in ("kernel", "confirmed")
+            assert end.host is None or end.host.isascii()
+            assert end.info is None or end.info.isprintable()
+    for problem in found.problems:
+        assert "\n" not in str(problem)
+        assert str(problem).isprintable()

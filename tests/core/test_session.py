@@ -1,0 +1,137 @@
+"""serve() and client_session(): the connection with its bytes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import ucspi_env
+
+ROOT = Path(ucspi_env.__file__).parent.parent
+
+
+def run(code: str, sock: socket.socket, **more: object) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", "import ucspi_env\n" + code],
+        stdin=sock.fileno(),
+        stdout=sock.fileno(),
+        stderr=subprocess.PIPE,
+        env={"PYTHONPATH": str(ROOT)},
+        **more,  # type: ignore[call-overload]
+    )
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        client.settimeout(60)
+        return listener.accept()[0], client
+
+
+def test_serve_gives_the_function_the_caller_and_the_bytes() -> None:
+    server, client = pair()
+    code = (
+        "def main(session):\n"
+        "    line = session.reader.readline()\n"
+        "    session.writer.write(b'%s said %s' % (str(session.remote).encode(), line))\n"
+        "ucspi_env.serve(main)\n"
+    )
+    with server, client, run(code, server) as program:
+        server.close()
+        client.sendall(b"hello\n")
+        client.shutdown(socket.SHUT_WR)
+        answer = client.makefile("rb").read()
+        host, port = client.getsockname()
+
+        assert answer == f"{host}:{port} said hello\n".encode()
+        assert program.wait() == 0
+
+
+def test_close_write_ends_our_half_only() -> None:
+    server, client = pair()
+    code = (
+        "def main(session):\n"
+        "    session.writer.write(b'over to you')\n"
+        "    session.close_write()\n"
+        "    assert session.reader.read() == b'bye'\n"
+        "ucspi_env.serve(main)\n"
+    )
+    with server, client, run(code, server) as program:
+        server.close()
+        assert client.makefile("rb").read() == b"over to you"
+        client.sendall(b"bye")
+        client.shutdown(socket.SHUT_WR)
+        assert program.wait() == 0
+
+
+def test_a_caller_that_hangs_up_is_no_error() -> None:
+    server, client = pair()
+    code = (
+        "def main(session):\n"
+        "    session.reader.read()\n"
+        "    while True:\n"
+        "        session.writer.write(b'x' * 65536)\n"
+        "ucspi_env.serve(main)\n"
+    )
+    with server, run(code, server) as program:
+        server.close()
+        client.close()
+        _, complaint = program.communicate()
+
+        assert (program.returncode, complaint) == (0, b"")
+
+
+def test_outside_a_super_server_one_line_and_111() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import ucspi_env; ucspi_env.serve(print)"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+
+    assert done.returncode == 111
+    assert done.stderr.startswith("-c: fatal: no super-server speaks")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_failing_function_is_heard() -> None:
+    server, client = pair()
+    with server, client, run("def main(session): raise ValueError('mine')\nucspi_env.serve(main)", server) as program:
+        server.close()
+        _, complaint = program.communicate()
+
+        assert program.returncode == 1
+        assert complaint.rstrip().endswith(b"ValueError: mine")
+
+
+def test_client_session_is_on_6_and_7() -> None:
+    server, client = pair()
+    code = (
+        "import os\n"
+        "os.dup2(0, 6); os.dup2(0, 7); null = os.open('/dev/null', os.O_RDWR); os.dup2(null, 0); os.dup2(null, 1)\n"
+        "with ucspi_env.client_session() as session:\n"
+        "    session.writer.write(str(session.remote).encode())\n"
+    )
+    with server, client, run(code, server) as program:
+        server.close()
+        host, port = client.getsockname()
+
+        assert client.makefile("rb").read() == f"{host}:{port}".encode()
+        assert program.wait() == 0
+
+
+def test_a_session_reads_well() -> None:
+    read, write = os.pipe()
+    with open(read, "rb") as reader, open(write, "wb") as writer:
+        connection = ucspi_env.Connection(remote=ucspi_env.Endpoint("::1", 7), dialect="s6-networking")
+        session = ucspi_env.Session(connection, reader, writer)
+
+        assert repr(session) == "<Session [::1]:7 by s6-networking>"
+        assert session.local is None
+        session.close_write()
+        assert reader.read() == b""
