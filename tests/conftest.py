@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support import Namespace, Server, namespaces_refused, peers, start_tcpserver
+from tests.support import Namespace, Server, default_signals, namespaces_refused, peers, start_tcpserver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,6 +32,11 @@ INSTALLED = _installed()
 if INSTALLED:
     # Programs that tests start with `python -m` must be the installed ones too, not what lies in the current directory.
     os.environ["PYTHONSAFEPATH"] = "1"
+
+
+def pytest_configure() -> None:
+    """Let children start with ordinary signals, however the tests were started."""
+    default_signals()
 
 
 def pytest_report_header() -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from tests.support.calls import Answer, call, listening, refusing_port
 from tests.support.netns import Namespace, namespaces_refused
 from tests.support.peers import Peer, PeerTable, peers
-from tests.support.programs import PATIENCE, Program, Server, start_tcpserver, tool
+from tests.support.programs import PATIENCE, Program, Server, default_signals, start_tcpserver, tool
 
 __all__ = [
     "PATIENCE",
@@ -19,6 +19,7 @@ __all__ = [
     "Program",
     "Server",
     "call",
+    "default_signals",
     "listening",
     "namespaces_refused",
     "peers",

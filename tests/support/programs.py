@@ -29,6 +29,16 @@ def tool(name: str) -> list[str]:
     return [sys.executable, "-I", "-m", f"ucspi_env.tools.{name}"]
 
 
+def default_signals() -> None:
+    """Make sure that programs started from here do not ignore signals.
+
+    A shell ignores INT and QUIT for what it runs in the background, nohup ignores HUP, and a child inherits that.
+    """
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
 class Program:
     """A running program in a process group of its own, with its stderr read as it comes.
 

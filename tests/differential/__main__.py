@@ -1,0 +1,75 @@
+"""Record, try, document: see the package's own words."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.differential import harness
+from tests.differential.table import ROWS
+from tests.support import default_signals, peers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.differential.harness import Observation, Row
+
+HERE = Path(__file__).resolve().parent
+GOLDEN = HERE / "golden.json"
+
+
+def run(rows: list[Row], install: Callable[[Path], None]) -> dict[str, Observation]:
+    """Run rows one after the other: what was seen of each."""
+    seen: dict[str, Observation] = {}
+    world = harness.World()
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            programs = Path(scratch, "bin")
+            programs.mkdir()
+            install(programs)
+            for row in rows:
+                directory = Path(scratch, row.name)
+                directory.mkdir()
+                try:
+                    seen[row.name] = harness.observe(row, world, programs, directory)
+                except Exception as error:
+                    error.add_note(f"in the row {row.name}: {row.command}")
+                    raise
+    finally:
+        world.close()
+    return seen
+
+
+def theirs(rows: list[Row]) -> dict[str, Observation]:
+    """What Debian's programs do."""
+    return run(rows, lambda directory: harness.install_theirs(directory, peers().find))
+
+
+def main(arguments: list[str]) -> int:
+    """Do what was asked."""
+    default_signals()
+    match arguments:
+        case ["record"]:
+            GOLDEN.write_text(json.dumps(theirs(list(ROWS)), indent=1, ensure_ascii=True) + "\n")
+        case ["try", *names]:
+            rows = [row for row in ROWS if not names or any(name in row.name for name in names)]
+            golden = json.loads(GOLDEN.read_text())
+            for name, seen in run(rows, harness.install_ours).items():
+                if seen != golden[name]:
+                    print(f"== {name}\n   {next(row.command for row in rows if row.name == name)}")
+                    for field in sorted({*seen, *golden[name]}):
+                        if seen.get(field) != golden[name].get(field):
+                            print(
+                                f"   {field}:\n     C:    {golden[name].get(field)!r}\n     ours: {seen.get(field)!r}"
+                            )
+        case _:
+            print(__doc__, file=sys.stderr)
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
