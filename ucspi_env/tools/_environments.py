@@ -1,0 +1,113 @@
+"""The environment of each program: the server's own, without any other connection, and what is known about this one.
+
+Writing a connection down is `ucspi_env.build`'s work, which takes some 20 µs. What it says about an address is the same
+for each connection between the same two, except for the caller's port; so that is kept, and only the port written anew.
+"""
+
+from __future__ import annotations
+
+from ucspi_env._build import build
+from ucspi_env._dialects import dialect
+from ucspi_env._errors import DialectError
+from ucspi_env._model import Connection, Endpoint
+from ucspi_env._variables import PROXY_PEER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_DIALECT = "ucspi-tcp-ipv6"
+REMEMBERED = 64  # pairs of addresses; strangers choose one half, so it is bounded
+
+
+class Environments:
+    """Makes environments in one dialect.
+
+    Args:
+        base: the environment that the server was started with.
+        dialect_name: a name or alias of `ucspi_env.dialects`.
+        as_ipv6: ``-6``: IPv4 callers are written as IPv6 ones.
+        keep: leave alone what other dialects may have left in ``base`` (``--keep-env``).
+
+    Raises:
+        DialectError: there is no such dialect, or it is not for TCP servers.
+    """
+
+    def __init__(
+        self,
+        base: Mapping[str, str],
+        dialect_name: str = DEFAULT_DIALECT,
+        *,
+        as_ipv6: bool = False,
+        keep: bool = False,
+    ) -> None:
+        self._dialect = dialect(dialect_name).name
+        self._as_ipv6 = as_ipv6
+        self._own = _names_of(self._dialect) if keep else None
+        self._base = dict(base)
+        # Everything that a connection could be taken from goes, once; a connection then only adds.
+        change = self._build(Endpoint("192.0.2.1", 1), Endpoint("192.0.2.2", 2))
+        for name in (*change.unset, *change.set, PROXY_PEER):
+            if self._own is None or name in self._own:
+                self._base.pop(name, None)
+        self._port_variables = self._find_port_variables()
+        self._remembered: dict[object, dict[str, str]] = {}
+
+    def make(self, remote: Endpoint, local: Endpoint) -> dict[str, str]:
+        """The environment for a connection, a new dictionary.
+
+        Raises:
+            DialectError: the dialect cannot carry it (an IPv6 caller in an IPv4-only one).
+        """
+        return {**self._base, **self._build(remote, local).set}
+
+    def recall(self, key: object, port: int) -> dict[str, str] | None:
+        """As `make`, if `remember` was called for this key; ``port`` is the caller's."""
+        known = self._remembered.get(key)
+        if known is None:
+            return None
+        environ = known.copy()
+        text = str(port)
+        for name in self._port_variables or ():
+            environ[name] = text
+        return environ
+
+    def remember(self, key: object, environ: Mapping[str, str]) -> None:
+        """Keep ``environ`` for connections that differ from this one in the caller's port alone."""
+        if self._port_variables is None:
+            return
+        if len(self._remembered) >= REMEMBERED:
+            self._remembered.clear()
+        self._remembered[key] = dict(environ)
+
+    def _build(self, remote: Endpoint, local: Endpoint) -> EnvChange:
+        connection = Connection(remote=remote, local=local, dialect=self._dialect, evidence="kernel")
+        return build(connection, self._dialect, as_ipv6=self._as_ipv6)
+
+    def _find_port_variables(self) -> tuple[str, ...] | None:
+        """The variables that are the caller's port and nothing else; None where the port is part of another text."""
+        names: set[str] = set()
+        for remote, local in (("192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8::2")):
+            try:
+                one, two = (self._build(Endpoint(remote, port), Endpoint(local, 3)).set for port in (1, 2))
+            except DialectError:  # IPv4 only
+                continue
+            different = {name for name in one if one[name] != two[name]}
+            if any((one[name], two[name]) != ("1", "2") for name in different):
+                return None
+            names |= different
+        return tuple(sorted(names))
+
+
+def _names_of(dialect_name: str) -> frozenset[str]:
+    row = dialect(dialect_name)
+    names = {"PROTO", PROXY_PEER, *(name for name, _ in row.fixed)}
+    if row.interface:
+        names.add("TCP6INTERFACE")
+    for family, _ in row.writes:
+        names.update(family.names)
+    return frozenset(names)
+
+
+if TYPE_CHECKING:
+    from ucspi_env._build import EnvChange

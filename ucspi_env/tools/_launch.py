@@ -1,0 +1,113 @@
+"""Starting a program for a connection: behind one method, so that the loop need not know how.
+
+`SpawnLauncher` uses posix_spawn(3), which does not copy this process: fork(2) of an interpreter costs several times
+what the program's own start does. The program gets the connection as descriptors 0 and 1, stderr as it is, and nothing
+else: `seal_descriptors` closes, once and for all, everything that this process was started with.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from ucspi_env.tools._program import run_program
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Protocol
+
+    class Launcher(Protocol):
+        """Starts programs; their ends are heard of through waitpid(2)."""
+
+        def launch(self, fd: int, environ: Mapping[str, str]) -> int:
+            """Start the program with descriptor ``fd`` as its connection and return its process id.
+
+            Raises:
+                OSError: it could not be started. `is_fork_failure` tells whether the system or the program is at fault.
+            """
+            ...
+
+
+_FORK_FAILURES = (errno.EAGAIN, errno.ENOMEM)
+_STANDARD = (0, 1, 2)
+
+
+class SpawnLauncher:
+    """One new process per connection, by posix_spawn(3).
+
+    Args:
+        argv: the program and its arguments.
+        default_signals: signals that this process ignores and the program must not; no others need to be reset.
+    """
+
+    def __init__(self, argv: Sequence[str], default_signals: Sequence[int]) -> None:
+        self._argv = [os.fsencode(word) for word in argv]
+        self._name = argv[0]
+        self._default_signals = tuple(default_signals)
+        # Looking along PATH before spawning: a failing exec(2) in a new process is far dearer than a failing stat(2).
+        self._search = "/" not in self._name
+        self._posix_spawn = os.posix_spawn
+
+    def launch(self, fd: int, environ: Mapping[str, str]) -> int:
+        """As `Launcher.launch`."""
+        actions = [(os.POSIX_SPAWN_DUP2, fd, 0), (os.POSIX_SPAWN_DUP2, fd, 1)]
+        if not self._search:
+            return self._posix_spawn(
+                self._name,
+                self._argv,
+                environ,
+                file_actions=actions,
+                setsigmask=(),
+                setsigdef=self._default_signals,
+            )
+
+        def spawn(path: str, _argv: Sequence[str], environ: Mapping[str, str]) -> int:
+            os.stat(path)
+            return self._posix_spawn(
+                path, self._argv, environ, file_actions=actions, setsigmask=(), setsigdef=self._default_signals
+            )
+
+        return run_program((self._name,), environ, spawn)
+
+
+def is_fork_failure(error: OSError) -> bool:
+    """Whether there was no new process, rather than nothing to run in it."""
+    return error.errno in _FORK_FAILURES
+
+
+def hold_standard_descriptors() -> None:
+    """Open /dev/null where 0, 1 or 2 are closed, so that nothing opened later lands there."""
+    null = os.open(os.devnull, os.O_RDWR)
+    while null in _STANDARD:
+        os.set_inheritable(null, True)
+        null = os.dup(null)
+    os.close(null)
+
+
+def release_standard_streams() -> None:
+    """Let go of stdin and stdout, as C does by closing them: who reads our stdout gets its end."""
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    os.close(null)
+
+
+def seal_descriptors() -> None:
+    """Keep every inherited descriptor but 0, 1 and 2 from the programs: all become close-on-exec."""
+    for fd in _open_descriptors():
+        if fd not in _STANDARD:
+            try:
+                os.set_inheritable(fd, False)
+            except OSError as error:
+                if error.errno != errno.EBADF:  # the one that listed the directory is gone
+                    raise
+
+
+def _open_descriptors() -> list[int]:
+    for directory in ("/proc/self/fd", "/dev/fd"):
+        try:
+            return [int(name) for name in os.listdir(directory)]
+        except OSError:  # no /proc: try the next, then all numbers there may be
+            continue
+    return list(range(os.sysconf("SC_OPEN_MAX")))

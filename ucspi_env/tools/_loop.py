@@ -1,0 +1,200 @@
+"""tcpserver's loop: what happens next.
+
+Rule 1: this file decides and never parses; what a connection needs is `Reception`'s affair.
+Rule 2: nothing here waits but select(2).
+Rule 3: what cannot be served is not watched: at the limit, after a shortage, and while stopping, the listening sockets
+are not in the selector, so that nothing spins.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import selectors
+import signal
+import time
+
+from ucspi_env.tools._errtext import error_text
+from ucspi_env.tools._program import fatal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+
+    from ucspi_env.tools._reception import Reception
+    from ucspi_env.tools._signals import SignalWatch
+    from ucspi_env.tools._tasks import Tasks
+
+# The machine is short of something that other programs will give back.
+OVERLOAD = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+OVERLOAD_PAUSE = 0.1  # seconds
+# The listening socket itself is unusable; everything else that accept(2) says is about one caller (accept(2), "Error
+# handling"), or about a network that will be back.
+BROKEN = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP, errno.EFAULT)
+ACCEPTS_PER_TURN = 16  # of one listening socket, before ended programs and the other socket get their turn
+STOP_GRACE = 2.0  # seconds for connections still in their look-ups when SIGTERM comes
+
+SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+
+
+class Loop:
+    """One process's loop.
+
+    Args:
+        listeners: non-blocking listening sockets.
+        reception: takes the connections.
+        selector: what to select with; the one that ``tasks`` are on.
+        tasks: what connections are waiting for.
+        signals: `SIGNALS`, watched.
+        drain: seconds to wait for running programs after SIGTERM, or None: do not wait.
+        reload: called on SIGHUP.
+        warn: takes a warning.
+    """
+
+    def __init__(
+        self,
+        listeners: Sequence[socket.socket],
+        reception: Reception,
+        *,
+        selector: selectors.BaseSelector,
+        tasks: Tasks,
+        signals: SignalWatch,
+        drain: float | None,
+        reload: Callable[[], None],
+        warn: Callable[[str], None],
+    ) -> None:
+        self._listeners = list(listeners)
+        self._reception = reception
+        self._selector = selector
+        self._tasks = tasks
+        self._signals = signals
+        self._drain = drain
+        self._reload = reload
+        self._warn = warn
+        self._watching = False
+        self._paused_until: float | None = None
+        self._short = False  # of descriptors or memory, since the last connection that could be accepted
+        # After SIGTERM: when to give up look-ups, and when to stop waiting for programs.
+        self._grace_ends: float | None = None
+        self._drain_ends: float | None = None
+        selector.register(signals, selectors.EVENT_READ)
+
+    def run(self) -> int:
+        """Serve until SIGTERM; the exit code.
+
+        Raises:
+            Stop: a listening socket has become unusable.
+        """
+        while not self._finished():
+            self._watch(self._paused_until is None and self._reception.open())
+            turn = self._selector.select(self._timeout())
+            for key, _ in turn:
+                if key.data is None:
+                    self._on_signals()
+            for key, _ in turn:
+                if isinstance(key.data, tuple):
+                    self._tasks.on_event(*key.data)
+                elif key.data is not None:
+                    self._accept(key.data)
+            self._on_time(time.monotonic())
+        return 0
+
+    def _watch(self, wanted: bool) -> None:
+        if wanted == self._watching:
+            return
+        self._watching = wanted
+        for listener in self._listeners:
+            if wanted:
+                self._selector.register(listener, selectors.EVENT_READ, listener)
+            else:
+                self._selector.unregister(listener)
+
+    def _timeout(self) -> float | None:
+        times = [self._tasks.next_deadline(), self._paused_until, self._grace_ends, self._drain_ends]
+        due = min((at for at in times if at is not None), default=None)
+        return None if due is None else max(0.0, due - time.monotonic())
+
+    def _on_time(self, now: float) -> None:
+        self._tasks.on_time(now)
+        if self._paused_until is not None and now >= self._paused_until:
+            self._paused_until = None
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(ACCEPTS_PER_TURN):
+            if not self._reception.open():
+                return
+            try:
+                sock, peer = listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in BROKEN:
+                    raise fatal("tcpserver", "unable to accept", error) from None
+                if error.errno in OVERLOAD:
+                    self._pause(error)
+                    return
+                continue
+            self._short = False
+            self._reception.receive(sock, peer)
+
+    def _pause(self, error: OSError) -> None:
+        self._paused_until = time.monotonic() + OVERLOAD_PAUSE
+        if not self._short:
+            self._short = True
+            self._warn(f"unable to accept, trying again every {OVERLOAD_PAUSE:g} s: {error_text(error)}")
+
+    # --- Signals ------------------------------------------------------------------------------------------------------
+
+    def _on_signals(self) -> None:
+        seen = self._signals.take()
+        if signal.SIGCHLD in seen:
+            self._reap()
+        if signal.SIGHUP in seen:
+            self._reload()
+        if signal.SIGUSR1 in seen:
+            self._reception.say_connected()
+        if signal.SIGTERM in seen:
+            self._stop()
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            self._reception.ended(pid, status)
+
+    def _stop(self) -> None:
+        """First SIGTERM: no new connections, a short time for those in between. Second: no time."""
+        now = time.monotonic()
+        if self._grace_ends is not None:
+            self._grace_ends = now
+            self._drain_ends = None
+            self._drain = None
+            return
+        self._watch(False)
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+        self._grace_ends = now + STOP_GRACE
+        if self._drain is not None:
+            self._drain_ends = now + self._drain
+
+    def _finished(self) -> bool:
+        if self._grace_ends is None:
+            return False
+        now = time.monotonic()
+        if self._reception.pending():
+            if now < self._grace_ends:
+                return False
+            self._reception.give_up("stopping")
+        self._grace_ends = float("inf")  # nothing of the kind can come any more
+        if self._drain_ends is None or not self._reception.running():
+            return True
+        if now < self._drain_ends:
+            return False
+        self._warn(f"stopping, {self._reception.running()} programs are still running")
+        return True

@@ -1,0 +1,521 @@
+"""The way of a connection, from accept(2) to the end of its program.
+
+::
+
+    receive → (PROXY header) → limit per source → (look-ups) → slot → rules → (banner) → launch → ended
+
+The steps in parentheses wait, as tasks on the loop's selector; all others happen at once. A connection that needs none
+of them goes from `receive` to its program in one go. Whatever goes wrong costs this connection and one line in the log.
+
+A denied or undeliverable connection never has a process here, where C has forked one before it knows: its lines carry
+process id 0 and no ``end`` follows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import time
+from collections import deque
+
+from ucspi_env._errors import DialectError, ProxyError
+from ucspi_env._model import Endpoint
+from ucspi_env.tools._errtext import error_text
+from ucspi_env.tools._launch import is_fork_failure
+from ucspi_env.tools._program import write_line
+from ucspi_env.tools._tasks import Wait
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, TypeAlias
+
+    from ucspi_env._networks import Networks
+    from ucspi_env.proxy import ProxyHeader
+    from ucspi_env.tools._environments import Environments
+    from ucspi_env.tools._launch import Launcher
+    from ucspi_env.tools._limits import Limits
+    from ucspi_env.tools._log import Lines
+    from ucspi_env.tools._lookups import Lookups
+    from ucspi_env.tools._rules import Decision
+    from ucspi_env.tools._rulesfile import RulesFile
+    from ucspi_env.tools._tasks import Outcome, Task, Tasks
+
+    SocketAddress: TypeAlias = tuple[Any, ...]
+
+BANNER_TIMEOUT = 30.0  # seconds for a caller who does not read the banner
+HEADER_GRACE = 0.1
+"""Seconds that a caller who is no balancer may keep silent before they are served; one who begins with a PROXY header
+is dropped."""
+_V1_START = b"PROXY "
+
+QUIET, ERRORS, VERBOSE = range(3)
+
+
+class Settings:
+    """What `Reception` needs to know of the command line.
+
+    Attributes:
+        verbosity: `QUIET`, `ERRORS` or `VERBOSE`.
+        banner: bytes for every caller who is let in.
+        no_delay: ``-D``.
+        kill_options: ``-O``: IP options of the caller are not answered in kind.
+        balancers: ``--proxy``: who must send a PROXY header; None: nobody may.
+        header_timeout: seconds for that header.
+    """
+
+    __slots__ = ("balancers", "banner", "header_timeout", "kill_options", "no_delay", "verbosity")
+
+    def __init__(
+        self,
+        *,
+        verbosity: int = ERRORS,
+        banner: bytes = b"",
+        no_delay: bool = False,
+        kill_options: bool = True,
+        balancers: Networks | None = None,
+        header_timeout: float = 5.0,
+    ) -> None:
+        self.verbosity = verbosity
+        self.banner = banner
+        self.no_delay = no_delay
+        self.kill_options = kill_options
+        self.balancers = balancers
+        self.header_timeout = header_timeout
+
+
+class Call:
+    """One connection.
+
+    Attributes:
+        sock: the socket, closed once the program has it.
+        since: when it was accepted, `time.monotonic`.
+        entered: whether it counts for its source.
+        header: the PROXY header it began with.
+        balancer: the peer that sent that header.
+        task: what it is waiting for.
+        key: what its environment depends on beside the caller's port, or None where there is more.
+    """
+
+    __slots__ = ("_local", "_name", "_peer", "_remote", "balancer", "entered", "header", "key", "since", "sock", "task")
+
+    def __init__(self, sock: socket.socket, peer: SocketAddress) -> None:
+        self.sock = sock
+        self._peer = peer
+        self._name: SocketAddress = sock.getsockname()
+        self._remote: Endpoint | None = None
+        self._local: Endpoint | None = None
+        self.since = time.monotonic()
+        self.entered = False
+        self.header: ProxyHeader | None = None
+        self.balancer: Endpoint | None = None
+        self.task: Task[Any] | None = None
+        # Address and scope of the caller, and our own end; flow label and port do not matter.
+        self.key: object = (peer[0], peer[3:], self._name)
+
+    @property
+    def port(self) -> int:
+        """The caller's port, as the kernel knows it."""
+        port: int = self._peer[1]
+        return port
+
+    @property
+    def remote(self) -> Endpoint:
+        """The caller."""
+        if self._remote is None:
+            self._remote = endpoint(self._peer)
+        return self._remote
+
+    @property
+    def local(self) -> Endpoint:
+        """Our own end."""
+        if self._local is None:
+            self._local = endpoint(self._name)
+        return self._local
+
+    def rename(self, remote: Endpoint, local: Endpoint) -> None:
+        """Replace what the kernel said by what is known now."""
+        self._remote = remote
+        self._local = local
+        self.key = None
+
+
+def endpoint(address: SocketAddress) -> Endpoint:
+    """A socket address of either family as a value."""
+    zone = None
+    if len(address) > 3 and address[3]:
+        try:
+            zone = socket.if_indextoname(address[3])
+        except OSError:  # the interface has gone since
+            zone = str(address[3])
+    return Endpoint(address[0].partition("%")[0], address[1], zone)
+
+
+class Reception:
+    """Takes calls, knows which are waiting and which have a program."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        limits: Limits,
+        lines: Lines,
+        lookups: Lookups,
+        rules: RulesFile | None,
+        environments: Environments,
+        launcher: Launcher,
+        program: str,
+        tasks: Tasks,
+    ) -> None:
+        self._settings = settings
+        self._limits = limits
+        self._lines = lines
+        self._lookups = lookups
+        self._looks_up = lookups.any()
+        self._rules = rules
+        self._environments = environments
+        self._launcher = launcher
+        self._program = program
+        self._tasks = tasks
+        self._verbose = settings.verbosity >= VERBOSE
+        # Accepted and without a slot, in the order of arrival; `_ready` are those that need nothing but the slot.
+        self._waiting: dict[Call, None] = {}
+        self._ready: deque[Call] = deque()
+        self._running: dict[int, Call] = {}
+        # With a slot, and their program not yet started: the banner is still on its way.
+        self._greeting: dict[Call, None] = {}
+
+    # --- What the loop asks -------------------------------------------------------------------------------------------
+
+    def open(self) -> bool:
+        """Whether another connection can be taken."""
+        return self._limits.open(len(self._waiting))
+
+    def pending(self) -> int:
+        """How many connections have no program yet."""
+        return len(self._waiting) + len(self._greeting)
+
+    def running(self) -> int:
+        """How many programs are running."""
+        return len(self._running)
+
+    def say_status(self) -> None:
+        """Log how many slots are taken."""
+        self._say(self._lines.status(self._limits.taken))
+
+    # --- The way ------------------------------------------------------------------------------------------------------
+
+    def receive(self, sock: socket.socket, peer: SocketAddress) -> None:
+        """Take a connection that was just accepted."""
+        try:
+            call = Call(sock, peer)
+        except OSError as error:  # reset before it was looked at
+            self._warn(f"dropping connection, unable to get local address: {error_text(error)}")
+            sock.close()
+            return
+        settings = self._settings
+        if settings.kill_options and sock.family == socket.AF_INET:
+            # Nothing to kill, or nothing to be done about it: as in C, no reason to turn anybody away.
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, b"")
+        if settings.no_delay:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if settings.balancers is None:
+            self._identified(call)
+        elif call.remote in settings.balancers:
+            from ucspi_env.tools._proxyread import proxy_header
+
+            self._wait(call, proxy_header(sock, settings.header_timeout), self._on_header)
+        else:
+            self._wait(call, starts_like_header(sock, HEADER_GRACE), self._on_start)
+
+    def _on_header(self, call: Call, outcome: Outcome[ProxyHeader]) -> None:
+        from ucspi_env.tools._proxyread import nameless, proxied
+
+        balancer = call.remote
+        try:
+            header = outcome.result()
+            connection = proxied(header)
+        except (ProxyError, OSError) as error:
+            why = error_text(error) if isinstance(error, OSError) else str(error)
+            self._drop(call, f"unable to read PROXY header from {balancer}: {why}")
+            return
+        if connection is None or connection.remote is None:
+            if header.command == "LOCAL":  # a health check: being answered at all is the answer
+                self._leave(call)
+            else:
+                self._drop(call, f"PROXY header from {balancer} names no caller but {nameless(header)}")
+            return
+        call.header = header
+        call.balancer = balancer
+        call.rename(connection.remote, connection.local or call.local)
+        self._identified(call)
+
+    def _on_start(self, call: Call, outcome: Outcome[bool]) -> None:
+        if outcome.error is not None or outcome.value:
+            self._drop(call, f"PROXY header from {call.remote}, which is no trusted balancer")
+        else:
+            self._identified(call)
+
+    def _identified(self, call: Call) -> None:
+        """The caller's address is known."""
+        if self._limits.per_source is not None:
+            if not self._limits.enter(call.remote.ip):
+                self._say(self._lines.verdict("limit", 0, self._named_local(call), call.remote))
+                self._leave(call)
+                return
+            call.entered = True
+        if self._looks_up:
+            self._wait(call, self._lookups.task(call.remote, call.local), self._on_names)
+        else:
+            self._known(call)
+
+    def _on_names(self, call: Call, outcome: Outcome[tuple[Endpoint, Endpoint]]) -> None:
+        # It fails as a whole if memory runs out: then nothing is known of the caller, as after any other failure.
+        remote, local = (call.remote, self._named_local(call)) if outcome.error else outcome.result()
+        call.rename(remote, local)
+        self._known(call)
+
+    def _known(self, call: Call) -> None:
+        """Everything about the caller is known that will be; the next in line gets the next slot."""
+        if self._limits.free():
+            self._admit(call)
+        else:
+            self._waiting[call] = None
+            self._ready.append(call)
+
+    def _serve_ready(self) -> None:
+        """A slot has become free."""
+        while self._ready and self._limits.free():
+            self._admit(self._ready.popleft())
+
+    def _admit(self, call: Call) -> None:
+        self._waiting.pop(call, None)
+        self._limits.taken += 1
+        self.say_status()
+        decision = None
+        if self._rules is not None:
+            decision = self._decide(self._rules, call)
+            if decision is None:
+                return
+            if not decision.allowed:
+                if self._verbose:
+                    self._say_verdict("deny", 0, call)
+                self._dismiss(call)
+                return
+        if self._settings.banner:
+            self._greet(call, self._settings.banner, decision)
+        else:
+            self._launch(call, decision)
+
+    def _decide(self, rules: RulesFile, call: Call) -> Decision | None:
+        from ucspi_env.tools._rules import RulesError
+        from ucspi_env.tools._rulesfile import why_unreadable
+
+        remote = call.remote
+        try:
+            return rules.decide(remote.ip, remote.host, remote.info)
+        except (OSError, RulesError) as error:
+            self._abandon(call, f"unable to read {rules.path}: {why_unreadable(error)}")
+            return None
+
+    def _greet(self, call: Call, banner: bytes, decision: Decision | None) -> None:
+        try:
+            sent = call.sock.send(banner, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self._abandon(call, f"unable to print banner: {error_text(error)}")
+            return
+        if sent == len(banner):
+            self._launch(call, decision)
+            return
+        self._greeting[call] = None
+        call.task = send_all(call.sock, banner[sent:], BANNER_TIMEOUT)
+
+        def done(outcome: Outcome[None]) -> None:
+            call.task = None
+            del self._greeting[call]
+            if outcome.error is None:
+                self._launch(call, decision)
+            else:
+                why = error_text(outcome.error) if isinstance(outcome.error, OSError) else str(outcome.error)
+                self._abandon(call, f"unable to print banner: {why}")
+                self._serve_ready()
+
+        self._tasks.start(call.task, done)
+
+    def _launch(self, call: Call, decision: Decision | None) -> None:
+        fd = call.sock.fileno()
+        try:
+            pid = self._launcher.launch(fd, self._environment(call, decision))
+        except OSError as error:
+            if is_fork_failure(error):
+                self._abandon(call, f"unable to fork: {error_text(error)}")
+            else:
+                self._abandon(call, f"unable to run {self._program}: {error_text(error)}", verdict="ok")
+        except DialectError as error:  # an IPv6 caller, and a dialect that has no word for them
+            self._abandon(call, str(error))
+        else:
+            call.sock.close()
+            call.key = None
+            self._running[pid] = call
+            if self._verbose:
+                self._say_verdict("ok", pid, call)
+
+    def _environment(self, call: Call, decision: Decision | None) -> Mapping[str, str]:
+        environ = self._environments.recall(call.key, call.port) if call.key is not None else None
+        if environ is None:
+            environ = self._environments.make(call.remote, self._named_local(call))
+            if call.key is not None:
+                self._environments.remember(call.key, environ)
+            elif call.header is not None and call.balancer is not None:
+                from ucspi_env.tools._proxyread import proxy_variables
+
+                environ |= proxy_variables(call.header, call.balancer)
+        if decision is not None:
+            for name in decision.unset:
+                environ.pop(name, None)
+            environ |= decision.environment
+        return environ
+
+    def ended(self, pid: int, status: int) -> None:
+        """A child process has ended. One that we did not start (a former self's) is none of our business."""
+        call = self._running.pop(pid, None)
+        if call is None:
+            return
+        self._limits.taken -= 1
+        if call.entered:
+            self._limits.leave(call.remote.ip)
+        if self._verbose:
+            write_line(f"{self._lines.end(pid, status)}\n{self._lines.status(self._limits.taken)}")
+        self._serve_ready()
+
+    # --- Other ways out -----------------------------------------------------------------------------------------------
+
+    def give_up(self, why: str) -> None:
+        """Drop every connection that has no program yet."""
+        self._ready.clear()
+        for call in [*self._waiting, *self._greeting]:
+            if call.task is not None:
+                self._tasks.cancel(call.task)
+            if call in self._greeting:
+                del self._greeting[call]
+                self._abandon(call, why)
+            else:
+                self._drop(call, f"{why}: {call.remote}")
+
+    def say_connected(self) -> None:
+        """Print who is connected: each connection with its process, seconds, and both ends."""
+        now = time.monotonic()
+        calls = [(0, call) for call in (*self._waiting, *self._greeting)]
+        for pid, call in (*self._running.items(), *calls):
+            write_line(self._lines.connected(pid, int(now - call.since), self._named_local(call), call.remote))
+        write_line(self._lines.status(self._limits.taken))
+
+    def _drop(self, call: Call, why: str) -> None:
+        """Out, before there was a slot."""
+        self._warn(f"dropping connection, {why}")
+        self._leave(call)
+
+    def _abandon(self, call: Call, why: str, verdict: str = "") -> None:
+        """Out, after there was a slot, by nobody's decision."""
+        if self._verbose:
+            if verdict:
+                self._say_verdict(verdict, 0, call)
+            else:
+                self._say(self._lines.caller(0, call.remote))
+        self._warn(f"dropping connection, {why}")
+        self._dismiss(call)
+
+    def _dismiss(self, call: Call) -> None:
+        self._leave(call)
+        self._limits.taken -= 1
+        self.say_status()
+
+    def _leave(self, call: Call) -> None:
+        self._waiting.pop(call, None)
+        call.sock.close()
+        if call.entered:
+            self._limits.leave(call.remote.ip)
+
+    # --- Means --------------------------------------------------------------------------------------------------------
+
+    def _wait(self, call: Call, task: Task[Any], then: Any) -> None:
+        """Go on with ``then(call, outcome)`` when the task has ended."""
+        self._waiting[call] = None
+        call.task = task
+
+        def done(outcome: Outcome[Any]) -> None:
+            call.task = None
+            self._waiting.pop(call, None)
+            then(call, outcome)
+
+        self._tasks.start(task, done)
+
+    def _named_local(self, call: Call) -> Endpoint:
+        local = call.local
+        if local.host is None and self._lookups.local_name is not None:
+            return Endpoint(local.ip, local.port, local.zone, self._lookups.local_name)
+        return local
+
+    def _say_verdict(self, word: str, pid: int, call: Call) -> None:
+        lines = self._lines
+        write_line(
+            f"{lines.caller(pid, call.remote)}\n{lines.verdict(word, pid, self._named_local(call), call.remote)}"
+        )
+
+    def _say(self, line: str) -> None:
+        if self._verbose:
+            write_line(line)
+
+    def _warn(self, what: str) -> None:
+        if self._settings.verbosity >= ERRORS:
+            write_line(self._lines.warning(what))
+
+
+def send_all(sock: socket.socket, data: bytes, timeout: float) -> Task[None]:
+    """Write everything, as a task, without changing the socket's mode.
+
+    Raises:
+        OSError: it could not be written; TimeoutError if the caller did not read.
+    """
+    until = time.monotonic() + timeout
+    while data:
+        if not (yield Wait(until, write=[sock])):
+            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+        with contextlib.suppress(BlockingIOError):
+            data = data[sock.send(data, socket.MSG_DONTWAIT) :]
+
+
+def starts_like_header(sock: socket.socket, grace: float) -> Task[bool]:
+    """Whether the first bytes are those of a PROXY header, as a task that leaves them in the socket's buffer.
+
+    Silence, or a start that is not decided when the grace is over, is no header.
+    """
+    from ucspi_env.proxy import SIGNATURE
+
+    until = time.monotonic() + grace
+    starts = (_V1_START, SIGNATURE)
+    longest = max(map(len, starts))
+    while True:
+        data = b""
+        try:
+            data = sock.recv(longest, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            wait = Wait(until, read=[sock])
+        except OSError:  # reset: its program will notice, as without --proxy
+            return False
+        else:
+            if any(data.startswith(start) for start in starts):
+                return True
+            if not any(start.startswith(data) for start in starts) or not data:
+                return False
+            # What was seen stays readable, and nothing tells when there is more of it: look again in a moment.
+            wait = Wait(min(until, time.monotonic() + grace / 10))
+        if time.monotonic() >= until:
+            return False
+        yield wait
