@@ -170,7 +170,9 @@ def test_the_usual_case_reads_nothing_but_the_socket() -> None:
         with socket.create_connection(listener.getsockname()) as client:
             server, _ = listener.accept()
             with server:
-                subprocess.run([sys.executable, "-c", code], stdin=server.fileno(), env={"PYTHONPATH": str(ROOT)}, check=True)
+                subprocess.run(
+                    [sys.executable, "-c", code], stdin=server.fileno(), env={"PYTHONPATH": str(ROOT)}, check=True
+                )
 
 
 def test_duplicate_names_are_observed() -> None:

@@ -13,15 +13,15 @@ import ucspi_env
 ROOT = Path(ucspi_env.__file__).parent.parent
 
 
-def run(code: str, sock: socket.socket, **more: object) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
+def run(code: str, sock: socket.socket) -> subprocess.Popen[bytes]:
+    program: subprocess.Popen[bytes] = subprocess.Popen(
         [sys.executable, "-c", "import ucspi_env\n" + code],
         stdin=sock.fileno(),
         stdout=sock.fileno(),
         stderr=subprocess.PIPE,
         env={"PYTHONPATH": str(ROOT)},
-        **more,  # type: ignore[call-overload]
     )
+    return program
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
