@@ -35,6 +35,18 @@ def address_of(endpoint: Endpoint, port: int | None = None) -> tuple[int, tuple[
     return family, address if port is None else (address[0], port, *address[2:])
 
 
+def endpoint_of(address: tuple[str, int] | tuple[str, int, int, int]) -> Endpoint:
+    """The way back: an endpoint from what getsockname(2) or getpeername(2) say, its zone by name."""
+    zone = None
+    if len(address) == 4 and address[3]:
+        try:
+            zone = _socket.if_indextoname(address[3])
+        except OSError:  # the interface has gone since
+            zone = str(address[3])
+    # Some systems write the zone into the text as well.
+    return Endpoint(address[0].partition("%")[0], address[1], zone)
+
+
 def dial(
     remote: Endpoint, kind: int = SOCK_STREAM, *, port: int | None = None, local: Endpoint | None = None
 ) -> _socket.socket:

@@ -210,7 +210,7 @@ class Resolver:
         records = yield from self._ask(_name(name), TXT)
         return [text_of(record) for record in records]
 
-    def host_addresses(self, host: str) -> Task[list[Endpoint]]:
+    def host_addresses(self, host: str, *, ipv4_only: bool = False) -> Task[list[Endpoint]]:
         """The addresses of a host operand, without ports, best first; empty if there are none, or no such name.
 
         An address in any usual spelling stands for itself: with a zone, in brackets, with leading zeros (decimal) or a
@@ -219,22 +219,26 @@ class Resolver:
         nevertheless (RFC 6761, section 6.3). Otherwise the system's resolver is, so /etc/hosts works: that one blocks,
         so this task is for operands, not for the middle of serving.
 
+        Args:
+            host: the operand.
+            ipv4_only: look up only IPv4 addresses (``-4``). An IPv6 address that is spelt out stands for itself still.
+
         Raises:
             BadHostError: it looks like an address and is none (``127.0.0.257``, ``12345::1``, ``127.1``).
             LookupTroubleError: nobody knows.
         """
         if host in ("", "0"):
-            return [Endpoint("::"), Endpoint("0.0.0.0")]  # noqa: S104 - what the operand means
+            return [Endpoint("::"), Endpoint("0.0.0.0")][ipv4_only:]  # noqa: S104 - what the operand means
         if not self.own:
             address = literal(host)
-            return [address] if address else _system_addresses(host)
+            return [address] if address else _system_addresses(host, ipv4_only=ipv4_only)
         if host.lower().rstrip(".") == "localhost":
-            return [Endpoint("::1"), Endpoint("127.0.0.1")]
+            return [Endpoint("::1"), Endpoint("127.0.0.1")][ipv4_only:]
         for name in rewritten(host, self._rules()):
             address = literal(name)
             if address is not None:
                 return [address]
-            found = yield from self.addresses(name)
+            found = yield from (self.a(name) if ipv4_only else self.addresses(name))
             if found:
                 return [Endpoint(ip) for ip in found]
         return []
@@ -391,7 +395,7 @@ def _is_number(label: str) -> bool:
     return bool(label) and _DIGITS.issuperset(label)
 
 
-def figure_out(program: str, host: str, resolver: Resolver) -> list[Endpoint]:
+def figure_out(program: str, host: str, resolver: Resolver, *, ipv4_only: bool = False) -> list[Endpoint]:
     """`Resolver.host_addresses` for a program's operand, blocking, with C's words for what goes wrong.
 
     Returns:
@@ -401,7 +405,7 @@ def figure_out(program: str, host: str, resolver: Resolver) -> list[Endpoint]:
         Stop: ``temporarily unable to figure out IP address for HOST: …`` or ``no IP address for HOST``; 111 both.
     """
     try:
-        found = complete(resolver.host_addresses(host))
+        found = complete(resolver.host_addresses(host, ipv4_only=ipv4_only))
     except BadHostError as error:
         raise Stop(EXIT_TROUBLE, f"{program}: fatal: no IP address for {host}: {error}") from None
     except LookupTroubleError as error:
@@ -434,11 +438,12 @@ def _patience(outcomes: Sequence[Outcome[list[bytes]] | None]) -> float | None:
     return None
 
 
-def _system_addresses(host: str) -> list[Endpoint]:
+def _system_addresses(host: str, *, ipv4_only: bool) -> list[Endpoint]:
     """What getaddrinfo(3) says, in its order."""
     _name(host)  # what DNS cannot carry fails alike everywhere
     try:
-        found = _socket.getaddrinfo(os.fsencode(host), None, 0, SOCK_STREAM)
+        family = _socket.AF_INET if ipv4_only else _socket.AF_UNSPEC
+        found = _socket.getaddrinfo(os.fsencode(host), None, family, SOCK_STREAM)
     except _socket.gaierror as error:
         if error.errno in (_socket.EAI_NONAME, getattr(_socket, "EAI_NODATA", _socket.EAI_NONAME)):
             return []
