@@ -78,7 +78,8 @@ def read_header(fd: int, timeout: float) -> ProxyHeader:
 def proxy_header(sock: socket, timeout: float) -> Task[ProxyHeader]:
     """Take the header from a stream socket, as a task; what follows stays in the socket's buffer.
 
-    The socket may be blocking or not: it is only looked at when there is something, and its flags are left alone.
+    The socket may be blocking or not (but not have a timeout, which Python would wait for): it is never waited on, and
+    its flags are left alone.
 
     Args:
         sock: the connection. The task does not close it.
