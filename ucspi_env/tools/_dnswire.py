@@ -69,9 +69,12 @@ def name_from_text(text: str) -> Name:
     Empty labels are dropped, as DJB's tools do, so a trailing dot changes nothing.
 
     Raises:
-        WireError: a label has more than 63 bytes, or the whole more than 255.
+        WireError: a label has more than 63 bytes, the whole more than 255, or it is not text at all.
     """
-    raw = text.encode("utf-8", "surrogateescape")
+    try:
+        raw = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise WireError("is not text") from None
     labels: list[bytes] = []
     label = bytearray()
     at = 0

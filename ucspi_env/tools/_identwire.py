@@ -1,7 +1,7 @@
 """The ident protocol (RFC 1413), as text: the question, and the answer to it.
 
 The answer is a stranger's word that ends up in an environment variable, in rules and in logs. So it is taken only if
-it can do no harm there. C's tools hand on whatever comes, cut to 257 bytes, and make an empty value of an ``ERROR``, which
+it can do no harm there. C's tools hand on what comes, cut to 257 bytes, and make an empty value of an ``ERROR``, which
 a rule ``@1.2.3.4`` matches; `Reply` gives None for control and 8-bit bytes, for what is too long, and for an error.
 """
 
