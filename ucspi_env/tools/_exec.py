@@ -74,6 +74,8 @@ def become(program: str, argv: Sequence[str], path: str | None = None) -> NoRetu
         run_program([wanted], own_environ(), lambda found, _, environ: os.execve(found, list(argv), environ))
     except OSError as error:
         raise fatal(program, f"unable to run {wanted}", error) from None
+    except ValueError:  # the one thing that Python's execve refuses and the kernel does not
+        raise fatal(program, f"unable to run {wanted}: an empty argv[0] cannot be given") from None
 
 
 def leave(status: int) -> NoReturn:
