@@ -52,7 +52,7 @@ class Row:
         command: for sh(1). ``{port}`` is the harness's own listener, ``{refused}`` a port that refuses, ``{busy}`` one
             that is taken.
         calls: makes the row a server row: the command is a tcpserver told ``-1``, called in this order and then ended.
-        end: the signal that ends a server.
+        end: the signal that ends a server. Where another than TERM does not, as one more call shows, TERM does.
         listen: the address of the harness's own listener, which greets each caller and notes what it hears.
         greeting: what the listener says, before it ends its side.
         until: the listener greets only after it has heard this.
@@ -387,7 +387,12 @@ def _observe_server(
     command = row.command if "exec " in row.command else f"exec {row.command}"
     server = Server(["sh", "-c", command], env=env, cwd=directory, namespace=world.namespace)
     with server:
-        server.read_port()
+        try:
+            server.read_port()
+        except AssertionError:
+            status = server.wait()
+            refusal = "".join(line + "\n" for line in server.lines).encode("utf-8", "surrogateescape")
+            return {"status": status, "answers": "not started", "stderr": _lines(_normal(refusal, {}, names, 0), row)}
         numbers[str(server.port)] = "{port}"
         for number, one in enumerate(row.calls, 1):
             family = socket.AF_INET6 if ":" in one.host else socket.AF_INET
@@ -407,6 +412,9 @@ def _observe_server(
             if row.logged:
                 server.wait_for_line("tcpserver: status: 0/", count=number + 1)
         server.signal(getattr(signal, f"SIG{row.end}"))
+        if row.end != "TERM" and _still_serves(server, world, numbers):
+            answers.append(f"serves on after {row.end}")
+            server.signal(signal.SIGTERM)
         status = server.wait()
         log = "".join(line + "\n" for line in server.stop()).encode("utf-8", "surrogateescape")
     seen: Observation = {
@@ -418,6 +426,16 @@ def _observe_server(
     if files:
         seen["files"] = files
     return seen
+
+
+def _still_serves(server: Server, world: World, numbers: dict[str, str]) -> bool:
+    """Whether a signal left the server alive: one more call is answered."""
+    try:
+        answer = call(server.port, over=world.namespace.socket(socket.AF_INET))
+    except ConnectionError:
+        return False
+    numbers[str(answer.port)] = "{caller}"
+    return bool(answer.data)
 
 
 def _answer(data: bytes, numbers: Mapping[str, str], names: Mapping[str, str]) -> object:
