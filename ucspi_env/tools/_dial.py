@@ -6,11 +6,11 @@ import _socket
 import errno
 import os
 
+from ucspi_env._model import Endpoint
 from ucspi_env.tools._tasks import Wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ucspi_env._model import Endpoint
     from ucspi_env.tools._tasks import Task
 
 SOCK_DGRAM = _socket.SOCK_DGRAM
