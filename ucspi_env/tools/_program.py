@@ -130,7 +130,8 @@ def leading_number(text: str) -> int:
     end = 0
     while end < len(text) and text[end] in "0123456789":
         end += 1
-    return int(text[:end] or "0")
+    # Python refuses to read numbers of many thousand digits; whatever has a thousand is out of every range.
+    return int(text[:end].lstrip("0")[:1000] or "0")
 
 
 def run_program(
