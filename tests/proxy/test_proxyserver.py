@@ -384,7 +384,21 @@ def test_under_debians_tcpserver(peer: Callable[[str], str], host: str) -> None:
 @pytest.mark.peer("tcpsvd")
 def test_under_ipsvds_tcpsvd(peer: Callable[[str], str], netns: Callable[..., Namespace]) -> None:
     namespace = netns()
-    argv = [peer("tcpsvd"), "-vv", "127.0.0.1", "7777", *PROXYSERVER, "-n", "127.0.0.1", *REPORT]
+    # It says on stdout that it listens.
+    argv = [
+        "sh",
+        "-c",
+        'exec "$@" >&2',
+        "sh",
+        peer("tcpsvd"),
+        "-vv",
+        "127.0.0.1",
+        "7777",
+        *PROXYSERVER,
+        "-n",
+        "127.0.0.1",
+        *REPORT,
+    ]
     with Program(argv, namespace=namespace) as program:
         program.wait_for_line("listening on 127.0.0.1:7777")
         over = namespace.socket(socket.AF_INET)
@@ -399,7 +413,7 @@ def test_under_ipsvds_tcpsvd(peer: Callable[[str], str], netns: Callable[..., Na
     ids=["the socket itself", "a UNIX-domain pair"],
 )
 def test_under_socat(peer: Callable[[str], str], options: str, evidence: str) -> None:
-    # Without nofork no descriptor of the program shows the balancer: nothing confirms the variables, and remote() says so.
+    # Without nofork no descriptor shows the balancer, so nothing confirms the variables, and remote() says so.
     chain = " ".join([*PROXYSERVER, "-n", "127.0.0.1", *REPORT])
     argv = [peer("socat"), "-d", "-d", "TCP4-LISTEN:0,bind=127.0.0.1", f"EXEC:{chain}{options}"]
     with Program(argv, env=_clean()) as program:
