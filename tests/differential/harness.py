@@ -41,6 +41,7 @@ class Call:
     host: str = "127.0.0.1"
     send: str = ""
     source: str | None = None
+    ip_options: bytes = b""  # of the caller's packets, RFC 791
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ class World:
     }
     NAMES: Mapping[tuple[str, str], tuple[str, ...]] = {
         ("A", "v4.example"): ("127.0.0.1",),
+        ("A", "two.example"): ("127.0.0.1", "127.0.0.1"),
         ("AAAA", "v6.example"): ("::1",),
         ("PTR", "9.0.0.127.in-addr.arpa"): ("Joe.Example",),
         ("A", "joe.example"): ("127.0.0.9",),
@@ -382,7 +384,7 @@ def _observe_server(
     row: Row, world: World, directory: Path, env: Mapping[str, str], names: dict[str, str]
 ) -> Observation:
     numbers: dict[str, str] = {}
-    answers: list[object] = []
+    answers: list[bytes | str] = []
     # A shell in between would get the signals.
     command = row.command if "exec " in row.command else f"exec {row.command}"
     server = Server(["sh", "-c", command], env=env, cwd=directory, namespace=world.namespace)
@@ -396,16 +398,19 @@ def _observe_server(
         numbers[str(server.port)] = "{port}"
         for number, one in enumerate(row.calls, 1):
             family = socket.AF_INET6 if ":" in one.host else socket.AF_INET
+            caller = world.namespace.socket(family)
+            if one.ip_options:
+                caller.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, one.ip_options)
             try:
                 answer = call(
                     server.port,
                     one.host,
                     one.send.encode("latin-1"),
                     source=one.source,
-                    over=world.namespace.socket(family),
+                    over=caller,
                 )
             except ConnectionRefusedError:
-                answers.append("refused")
+                answers.append(b"")  # no answer, as where it is reset: which of the two is a matter of moments
                 continue
             numbers[str(answer.port)] = "{caller}"
             answers.append(answer.data)

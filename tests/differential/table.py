@@ -10,6 +10,8 @@ DECOYS = {
     "TCP6INTERFACE": "old0", "TCPREMOTEHOST": "old.example", "TCP6REMOTEHOST": "old.example", "TCPREMOTEINFO": "old",
     "TCP6REMOTEINFO": "old", "TCPLOCALHOST": "old.example", "TCP6REMOTEIP": "2001:db8::bad", "PROTO": "OLD",
 }  # fmt: skip
+RECORDS_ROUTE = Call(ip_options=bytes([7, 11, 4]) + bytes(8) + b"\0")
+SHOW_IP_OPTIONS = "/usr/bin/python3 -c 'import socket; print(len(socket.socket(fileno=0).getsockopt(0, 4, 40)) > 0)'"
 RULES = """\
 # a comment
 1.2.3.4:allow,ONE="1"
@@ -166,6 +168,12 @@ def _serving() -> list[Row]:
         option("delay", "-Dd"),
         option("ip-options-kept", "-o"),
         option("ip-options-killed", "-O"),
+        option("ip-options-of-the-caller", "", RECORDS_ROUTE, program=SHOW_IP_OPTIONS),
+        option("ip-options-of-the-caller-kept", "-o", RECORDS_ROUTE, program=SHOW_IP_OPTIONS),
+        option("uid-is-a-name", "-u nobody", program="id -u"),
+        option("gid-is-a-name", "-g nogroup", program="id -g"),
+        option("uid-beyond-32-bits", "-u 4294967296", program="id -u"),
+        option("interface-of-a-v4-host", "-I lo"),
         option("banner", "-B 'hello there'", V4, V4),
         option("banner-attached", "-B220-hi"),
         option("banner-empty", "-B ''"),
@@ -325,6 +333,7 @@ def _rules() -> list[Row]:
         compiles("extra-operands", ":allow\n", "tcprules r.cdb r.tmp more <rules"),
         compiles("tmp-cannot-be-made", ":allow\n", "tcprules r.cdb nosuch/r.tmp <rules"),
         compiles("cannot-be-moved", ":allow\n", "tcprules nosuch/r.cdb r.tmp <rules"),
+        compiles("stale-bytes-after-the-last-line", "1.2.3.4:deny\n1.2.3.4:"),
         compiles("device-full", "1:allow\n", "tcprules r.cdb /dev/full <rules"),
         checks("address", "1.2.3.4"),
         checks("prefix", "1.2.3.9"),
@@ -407,6 +416,9 @@ def _clients() -> list[Row]:
         Row("tcpclient-four-and-loopback-v6", "tcpclient -4vRHl0 ::1 {port} sh -c 'cat <&6'"),
         fails("refused", "-RHl0 127.0.0.1 {refused}"),
         fails("refused-v6", "-RHl0 ::1 {refused}"),
+        fails("refused-twice", "-RHl0 two.example {refused}", unordered=True),
+        fails("four-and-a-name-with-v6-only", "-4RHl0 v6.example {refused}"),
+        fails("refused-on-host-zero", "-RHl0 0 {refused}", unordered=True),
         fails("refused-quietly", "-qRHl0 127.0.0.1 {refused}"),
         fails("refused-mapped", "-RHl0 ::ffff:127.0.0.1 {refused}"),
         fails("unreachable-v4", "-RHl0 198.51.100.1 80"),
@@ -541,9 +553,9 @@ def _wrappers() -> list[Row]:
         Row("date-refused", "date@ 127.0.0.1"),
         Row("finger-refused", "finger@ 127.0.0.1 me"),
         Row("http-refused", "http@ 127.0.0.1 / {refused}"),
-        against("http-page", "http@ 127.0.0.1 path {port}", page),
-        against("http-page-by-default", "http@ 127.0.0.1 '' {port}", page),
-        against("http-page-v6", "http@ ::1 path {port}", page, listen="::1"),
+        against("http-page", "http@ 127.0.0.1 path {port}", page, until="\r\n\r\n"),
+        against("http-page-by-default", "http@ 127.0.0.1 '' {port}", page, until="\r\n\r\n"),
+        against("http-page-v6", "http@ ::1 path {port}", page, listen="::1", until="\r\n\r\n"),
     ]
 
 
