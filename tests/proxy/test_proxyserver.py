@@ -384,21 +384,8 @@ def test_under_debians_tcpserver(peer: Callable[[str], str], host: str) -> None:
 @pytest.mark.peer("tcpsvd")
 def test_under_ipsvds_tcpsvd(peer: Callable[[str], str], netns: Callable[..., Namespace]) -> None:
     namespace = netns()
-    # It says on stdout that it listens.
-    argv = [
-        "sh",
-        "-c",
-        'exec "$@" >&2',
-        "sh",
-        peer("tcpsvd"),
-        "-vv",
-        "127.0.0.1",
-        "7777",
-        *PROXYSERVER,
-        "-n",
-        "127.0.0.1",
-        *REPORT,
-    ]
+    server = [peer("tcpsvd"), "-vv", "-l", "0", "127.0.0.1", "7777"]
+    argv = ["sh", "-c", 'exec "$@" >&2', "sh", *server, *PROXYSERVER, "-n", "127.0.0.1", *REPORT]  # it talks on stdout
     with Program(argv, namespace=namespace) as program:
         program.wait_for_line("listening on 127.0.0.1:7777")
         over = namespace.socket(socket.AF_INET)
