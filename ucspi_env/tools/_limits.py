@@ -38,9 +38,14 @@ class Limits:
         self._shift6 = 128 - v6
         self._sources: dict[tuple[bool, int], int] = {}
 
-    def open(self, waiting: int) -> bool:
-        """Whether one more connection may be accepted while ``waiting`` others have no slot yet."""
-        return self.taken < self.slots and waiting < WAITING_LIMIT
+    def open(self, ready: int, waiting: int) -> bool:
+        """Whether one more connection may be accepted.
+
+        Args:
+            ready: connections that will take a slot next.
+            waiting: connections whose caller is still being looked up.
+        """
+        return self.taken + ready < self.slots and ready + waiting < WAITING_LIMIT
 
     def free(self) -> bool:
         """Whether one more program may be started."""

@@ -39,6 +39,13 @@ class Lookups:
         """Whether there is anything to look up."""
         return self.local_name is None or self._remote_name or self._ident is not None
 
+    def prepare(self) -> None:
+        """Import what the look-ups need, while this process may still read it."""
+        if self._remote_name or self.local_name is None:
+            self.resolver.servers()
+        if self._ident is not None:
+            from ucspi_env.tools import _ident  # noqa: F401 - for `task`
+
     @property
     def resolver(self) -> Resolver:
         """The resolver, with its settings as they were when it was first used, or last forgotten."""

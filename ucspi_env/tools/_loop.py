@@ -32,7 +32,8 @@ OVERLOAD_PAUSE = 0.1  # seconds
 # The listening socket itself is unusable; everything else that accept(2) says is about one caller (accept(2), "Error
 # handling"), or about a network that will be back.
 BROKEN = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP, errno.EFAULT)
-ACCEPTS_PER_TURN = 16  # of one listening socket, before ended programs and the other socket get their turn
+ACCEPTS_PER_TURN = 64  # of one listening socket, before the others get their turn
+LAUNCHES_PER_TURN = 4  # before the kernel's queues are looked at again: a program's start takes up to a millisecond
 STOP_GRACE = 2.0  # seconds for connections still in their look-ups when SIGTERM comes
 
 SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
@@ -86,6 +87,7 @@ class Loop:
         Raises:
             Stop: a listening socket has become unusable.
         """
+        self._reception.say_status()
         while not self._finished():
             self._watch(self._paused_until is None and self._reception.open())
             turn = self._selector.select(self._timeout())
@@ -98,6 +100,7 @@ class Loop:
                 elif key.data is not None:
                     self._accept(key.data)
             self._on_time(time.monotonic())
+            self._reception.serve(LAUNCHES_PER_TURN)
         return 0
 
     def _watch(self, wanted: bool) -> None:
@@ -111,6 +114,8 @@ class Loop:
                 self._selector.unregister(listener)
 
     def _timeout(self) -> float | None:
+        if not self._reception.idle():
+            return 0
         times = [self._tasks.next_deadline(), self._paused_until, self._grace_ends, self._drain_ends]
         due = min((at for at in times if at is not None), default=None)
         return None if due is None else max(0.0, due - time.monotonic())
@@ -121,6 +126,8 @@ class Loop:
             self._paused_until = None
 
     def _accept(self, listener: socket.socket) -> None:
+        if self._grace_ends is not None:  # SIGTERM came in the same turn
+            return
         for _ in range(ACCEPTS_PER_TURN):
             if not self._reception.open():
                 return

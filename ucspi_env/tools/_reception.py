@@ -2,10 +2,13 @@
 
 ::
 
-    receive → (PROXY header) → limit per source → (look-ups) → slot → rules → (banner) → launch → ended
+    receive → (PROXY header) → limit per source → (look-ups) → ready
+    serve → slot → rules → (banner) → launch → ended
 
-The steps in parentheses wait, as tasks on the loop's selector; all others happen at once. A connection that needs none
-of them goes from `receive` to its program in one go. Whatever goes wrong costs this connection and one line in the log.
+The steps in parentheses wait, as tasks on the loop's selector; all others happen at once. Between the two lines calls
+queue for a slot, and for the loop to have accepted what else there is: starting a program takes much longer than
+accepting a connection, and the kernel's queue (``-b``) is short. Whatever goes wrong costs this connection and one line
+in the log.
 
 A denied or undeliverable connection never has a process here, where C has forked one before it knows: its lines carry
 process id 0 and no ``end`` follows.
@@ -180,7 +183,11 @@ class Reception:
         self._program = program
         self._tasks = tasks
         self._verbose = settings.verbosity >= VERBOSE
-        # Accepted and without a slot, in the order of arrival; `_ready` are those that need nothing but the slot.
+        if settings.balancers is not None:
+            from ucspi_env.tools import _proxyread
+
+            self._proxy = _proxyread
+        # Without a slot: those that a task is waiting for, and those that need nothing more, in order.
         self._waiting: dict[Call, None] = {}
         self._ready: deque[Call] = deque()
         self._running: dict[int, Call] = {}
@@ -191,11 +198,15 @@ class Reception:
 
     def open(self) -> bool:
         """Whether another connection can be taken."""
-        return self._limits.open(len(self._waiting))
+        return self._limits.open(len(self._ready), len(self._waiting))
+
+    def idle(self) -> bool:
+        """Whether `serve` has nothing to do."""
+        return not (self._ready and self._limits.free())
 
     def pending(self) -> int:
         """How many connections have no program yet."""
-        return len(self._waiting) + len(self._greeting)
+        return len(self._waiting) + len(self._ready) + len(self._greeting)
 
     def running(self) -> int:
         """How many programs are running."""
@@ -226,19 +237,15 @@ class Reception:
         if settings.balancers is None:
             self._identified(call)
         elif call.remote in settings.balancers:
-            from ucspi_env.tools._proxyread import proxy_header
-
-            self._wait(call, proxy_header(sock, settings.header_timeout), self._on_header)
+            self._wait(call, self._proxy.proxy_header(sock, settings.header_timeout), self._on_header)
         else:
             self._wait(call, starts_like_header(sock, HEADER_GRACE), self._on_start)
 
     def _on_header(self, call: Call, outcome: Outcome[ProxyHeader]) -> None:
-        from ucspi_env.tools._proxyread import nameless, proxied
-
         balancer = call.remote
         try:
             header = outcome.result()
-            connection = proxied(header)
+            connection = self._proxy.proxied(header)
         except (ProxyError, OSError) as error:
             why = error_text(error) if isinstance(error, OSError) else str(error)
             self._drop(call, f"unable to read PROXY header from {balancer}: {why}")
@@ -247,7 +254,7 @@ class Reception:
             if header.command == "LOCAL":  # a health check: being answered at all is the answer
                 self._leave(call)
             else:
-                self._drop(call, f"PROXY header from {balancer} names no caller but {nameless(header)}")
+                self._drop(call, f"PROXY header from {balancer} names no caller but {self._proxy.nameless(header)}")
             return
         call.header = header
         call.balancer = balancer
@@ -271,29 +278,21 @@ class Reception:
         if self._looks_up:
             self._wait(call, self._lookups.task(call.remote, call.local), self._on_names)
         else:
-            self._known(call)
+            self._ready.append(call)
 
     def _on_names(self, call: Call, outcome: Outcome[tuple[Endpoint, Endpoint]]) -> None:
         # It fails as a whole if memory runs out: then nothing is known of the caller, as after any other failure.
         remote, local = (call.remote, self._named_local(call)) if outcome.error else outcome.result()
         call.rename(remote, local)
-        self._known(call)
+        self._ready.append(call)
 
-    def _known(self, call: Call) -> None:
-        """Everything about the caller is known that will be; the next in line gets the next slot."""
-        if self._limits.free():
-            self._admit(call)
-        else:
-            self._waiting[call] = None
-            self._ready.append(call)
-
-    def _serve_ready(self) -> None:
-        """A slot has become free."""
-        while self._ready and self._limits.free():
+    def serve(self, most: int) -> None:
+        """Give up to ``most`` calls that are ready the slots that are free."""
+        while most and self._ready and self._limits.free():
+            most -= 1
             self._admit(self._ready.popleft())
 
     def _admit(self, call: Call) -> None:
-        self._waiting.pop(call, None)
         self._limits.taken += 1
         self.say_status()
         decision = None
@@ -344,7 +343,6 @@ class Reception:
             else:
                 why = error_text(outcome.error) if isinstance(outcome.error, OSError) else str(outcome.error)
                 self._abandon(call, f"unable to print banner: {why}")
-                self._serve_ready()
 
         self._tasks.start(call.task, done)
 
@@ -373,9 +371,7 @@ class Reception:
             if call.key is not None:
                 self._environments.remember(call.key, environ)
             elif call.header is not None and call.balancer is not None:
-                from ucspi_env.tools._proxyread import proxy_variables
-
-                environ |= proxy_variables(call.header, call.balancer)
+                environ |= self._proxy.proxy_variables(call.header, call.balancer)
         if decision is not None:
             for name in decision.unset:
                 environ.pop(name, None)
@@ -392,14 +388,14 @@ class Reception:
             self._limits.leave(call.remote.ip)
         if self._verbose:
             write_line(f"{self._lines.end(pid, status)}\n{self._lines.status(self._limits.taken)}")
-        self._serve_ready()
 
     # --- Other ways out -----------------------------------------------------------------------------------------------
 
     def give_up(self, why: str) -> None:
         """Drop every connection that has no program yet."""
+        waiting = [*self._waiting, *self._ready]
         self._ready.clear()
-        for call in [*self._waiting, *self._greeting]:
+        for call in [*waiting, *self._greeting]:
             if call.task is not None:
                 self._tasks.cancel(call.task)
             if call in self._greeting:
@@ -411,7 +407,7 @@ class Reception:
     def say_connected(self) -> None:
         """Print who is connected: each connection with its process, seconds, and both ends."""
         now = time.monotonic()
-        calls = [(0, call) for call in (*self._waiting, *self._greeting)]
+        calls = [(0, call) for call in (*self._greeting, *self._ready, *self._waiting)]
         for pid, call in (*self._running.items(), *calls):
             write_line(self._lines.connected(pid, int(now - call.since), self._named_local(call), call.remote))
         write_line(self._lines.status(self._limits.taken))

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from ucspi_env._networks import Networks
     from ucspi_env.tools._environments import Environments
     from ucspi_env.tools._lookups import Lookups
+    from ucspi_env.tools._loop import Loop
+    from ucspi_env.tools._rulesfile import RulesFile
     from ucspi_env.tools._signals import SignalWatch
 
 NAME = "tcpserver"
@@ -248,7 +250,6 @@ def serve(config: Config) -> int:
     """
     from ucspi_env.tools._exec import own_environ
     from ucspi_env.tools._launch import hold_standard_descriptors, release_standard_streams, seal_descriptors
-    from ucspi_env.tools._lookups import Lookups
     from ucspi_env.tools._loop import SIGNALS
     from ucspi_env.tools._signals import SignalWatch, restore_interrupt
 
@@ -256,21 +257,29 @@ def serve(config: Config) -> int:
     restore_interrupt()
     environ = own_environ()
     environments = _environments(config, environ)
-    lookups = Lookups(
-        local_name=config.local_name,
-        remote_name=config.remote_name,
-        paranoid=config.paranoid,
-        ident=config.ident,
-    )
+    lookups = _lookups(config)
     signals = SignalWatch(SIGNALS)
     listeners = _listeners(config, environ, lookups)
     seal_descriptors()
+    # Whoever we become may not be allowed to read our own files: all that will be needed is imported before.
+    loop = _loop(config, environments, lookups, listeners, signals)
     _privileges.become(NAME, _privileges.choose(NAME, config.identity, environ))
     if config.print_port:
         ports = dict.fromkeys(str(listener.getsockname()[1]) for listener in listeners)
         write_line("\n".join(ports), 1)
     release_standard_streams()
-    return _run(config, environments, lookups, listeners, signals)
+    return loop.run()
+
+
+def _lookups(config: Config) -> Lookups:
+    from ucspi_env.tools._lookups import Lookups
+
+    return Lookups(
+        local_name=config.local_name,
+        remote_name=config.remote_name,
+        paranoid=config.paranoid,
+        ident=config.ident,
+    )
 
 
 def _environments(config: Config, environ: Mapping[str, str]) -> Environments:
@@ -325,13 +334,13 @@ def _warn(config: Config, what: str) -> None:
         write_line(f"{NAME}: warning: {what}")
 
 
-def _run(
+def _loop(
     config: Config,
     environments: Environments,
     lookups: Lookups,
     listeners: Sequence[socket.socket],
     signals: SignalWatch,
-) -> int:
+) -> Loop:
     import selectors
 
     from ucspi_env.tools._launch import SpawnLauncher
@@ -339,7 +348,6 @@ def _run(
     from ucspi_env.tools._log import Lines
     from ucspi_env.tools._loop import Loop
     from ucspi_env.tools._reception import Reception, Settings
-    from ucspi_env.tools._rulesfile import RulesFile
     from ucspi_env.tools._signals import ignored
     from ucspi_env.tools._tasks import Tasks
 
@@ -357,13 +365,14 @@ def _run(
         limits=Limits(config.limit, config.per_source),
         lines=Lines(config.limit, as_ipv6=config.as_ipv6),
         lookups=lookups,
-        rules=None if config.rules is None else RulesFile(config.rules, missing_ok=config.rules_optional),
+        rules=_rules(config),
         environments=environments,
         launcher=SpawnLauncher(config.argv, ignored()),
         program=config.argv[0],
         tasks=tasks,
     )
-    loop = Loop(
+    lookups.prepare()
+    return Loop(
         listeners,
         reception,
         selector=selector,
@@ -373,8 +382,15 @@ def _run(
         reload=lookups.forget,
         warn=partial(_warn, config),
     )
-    reception.say_status()
-    return loop.run()
+
+
+def _rules(config: Config) -> RulesFile | None:
+    if config.rules is None:
+        return None
+    from ucspi_env.tools import _rulesdir  # noqa: F401 - imported before privileges are given up, as everything is
+    from ucspi_env.tools._rulesfile import RulesFile
+
+    return RulesFile(config.rules, missing_ok=config.rules_optional)
 
 
 if __name__ == "__main__":
