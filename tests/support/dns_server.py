@@ -116,6 +116,7 @@ class DNSServer:
         self._udp, self._tcp = self._listen(host, port, tcp)
         self.endpoint = Endpoint(host, self._udp.getsockname()[1])
         self._wake, self._woken = socket.socketpair()
+        self._selector = selectors.DefaultSelector()
         self._thread = threading.Thread(target=self._run, name="fake DNS", daemon=True)
 
     def _listen(self, host: str, port: int, tcp: bool) -> tuple[socket.socket, socket.socket | None]:
@@ -145,6 +146,7 @@ class DNSServer:
     def __exit__(self, *_: object) -> None:
         self._wake.send(b"x")
         self._thread.join()
+        self._selector.close()
         for sock in (self._udp, self._tcp, self._wake, self._woken):
             if sock is not None:
                 sock.close()
@@ -160,34 +162,34 @@ class DNSServer:
             return [(query.name, query.kind) for query in self.queries]
 
     def _run(self) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._woken, selectors.EVENT_READ)
-            selector.register(self._udp, selectors.EVENT_READ)
-            if self._tcp is not None:
-                selector.register(self._tcp, selectors.EVENT_READ)
-            clients: dict[socket.socket, bytes] = {}
-            try:
-                while True:
-                    for key, _ in selector.select():
-                        sock = key.fileobj
-                        assert isinstance(sock, socket.socket)
-                        if sock is self._woken:
-                            return
-                        if sock is self._udp:
-                            packet, source = sock.recvfrom(65535)
-                            for answer in self._answers(packet, "udp", source):
-                                sock.sendto(answer, source)
-                        elif sock is self._tcp:
-                            client = sock.accept()[0]
-                            clients[client] = b""
-                            selector.register(client, selectors.EVENT_READ)
-                        elif not self._serve(sock, clients):
-                            selector.unregister(sock)
-                            del clients[sock]
-                            sock.close()
-            finally:
-                for client in clients:
-                    client.close()
+        selector = self._selector
+        selector.register(self._woken, selectors.EVENT_READ)
+        selector.register(self._udp, selectors.EVENT_READ)
+        if self._tcp is not None:
+            selector.register(self._tcp, selectors.EVENT_READ)
+        clients: dict[socket.socket, bytes] = {}
+        try:
+            while True:
+                for key, _ in selector.select():
+                    sock = key.fileobj
+                    assert isinstance(sock, socket.socket)
+                    if sock is self._woken:
+                        return
+                    if sock is self._udp:
+                        packet, source = sock.recvfrom(65535)
+                        for answer in self._answers(packet, "udp", source):
+                            sock.sendto(answer, source)
+                    elif sock is self._tcp:
+                        client = sock.accept()[0]
+                        clients[client] = b""
+                        selector.register(client, selectors.EVENT_READ)
+                    elif not self._serve(sock, clients):
+                        selector.unregister(sock)
+                        del clients[sock]
+                        sock.close()
+        finally:
+            for client in clients:
+                client.close()
 
     def _serve(self, sock: socket.socket, clients: dict[socket.socket, bytes]) -> bool:
         """Take what a TCP client sent; False when it is gone."""

@@ -253,10 +253,11 @@ class Resolver:
         """The records of one type, from the first server that answers."""
         now = time.monotonic()
         deadline = now + self._patience
-        servers = self.servers()
+        servers = dict.fromkeys(self.servers())
         turns = [(server, pause) for pause in self._pauses for server in servers]
         asked: list[Endpoint] = []  # by the attempt's number
-        failed: dict[Endpoint, Exception] = {}
+        failed: set[Endpoint] = set()
+        number = errno.ETIMEDOUT
         group: Group[list[bytes]] = Group()
         turn = now  # when the next server is asked
         try:
@@ -272,19 +273,19 @@ class Resolver:
                 wait = group.wait(min(turn, deadline) if turns else deadline)
                 ready = yield wait
                 now = max(time.monotonic(), wait.until) if not ready else time.monotonic()
-                for number, outcome in group.resume(ready):
+                for attempt, outcome in group.resume(ready):
                     if outcome.error is None:
                         return outcome.result()
                     if not isinstance(outcome.error, OSError):
                         raise outcome.error
-                    failed[asked[number]] = outcome.error
+                    failed.add(asked[attempt])
+                    number = outcome.error.errno or number
                     turn = now  # no reason to let the next one wait
                 if now >= deadline:
                     break
         finally:
             group.close()
-        first = next(iter(failed.values()), None) if len(failed) == len(servers) else None
-        raise LookupTroubleError(first.errno if isinstance(first, OSError) else errno.ETIMEDOUT)
+        raise LookupTroubleError(number)
 
 
 def _attempt(server: Endpoint, name: Name, kind: int, deadline: float) -> Task[list[bytes]]:
