@@ -61,6 +61,7 @@ class Row:
         stdin: for the command.
         env: beside the base environment; None removes.
         logged: the server is verbose, so its log shows when a call is over.
+        root: only the superuser can see the difference.
         unordered: lines of stderr that several processes write come in any order.
     """
 
@@ -75,6 +76,7 @@ class Row:
     stdin: str = ""
     env: Mapping[str, str | None] = field(default_factory=dict)
     logged: bool = False
+    root: bool = False
     unordered: bool = False
 
     @property
@@ -312,6 +314,7 @@ class _Collected:
     def finish(self) -> int:
         """Wait for the end: the exit status, as a shell counts it."""
         status = self._program.wait(30)
+        self._program.wait_for_silence(30)
         self._program.stop()
         return status if status >= 0 else 128 - status
 
@@ -424,7 +427,7 @@ def _observe_server(
         log = "".join(line + "\n" for line in server.stop()).encode("utf-8", "surrogateescape")
     seen: Observation = {
         "status": status if status >= 0 else 128 - status,
-        "answers": [one if isinstance(one, str) else _answer(one, numbers, names) for one in answers],  # type: ignore[arg-type]  # else bytes
+        "answers": [one if isinstance(one, str) else _answer(one, numbers, names) for one in answers],
         "stderr": _lines(_normal(log, numbers, names, server.pid), row),
     }
     files = _files(directory, row)

@@ -113,8 +113,8 @@ def _serving() -> list[Row]:
         command = f"tcpserver -1 {options} {host} 0 {ENVIRON}"
         return Row(f"tcpserver-environment-{name}", command, calls, **more)  # type: ignore[arg-type]  # Row's own fields
 
-    def option(name: str, options: str, *calls: Call, program: str = "echo served") -> Row:
-        return Row(f"tcpserver-option-{name}", f"{SERVER} {options} 127.0.0.1 0 {program}", calls or (V4,))
+    def option(name: str, options: str, *calls: Call, program: str = "echo served", root: bool = False) -> Row:
+        return Row(f"tcpserver-option-{name}", f"{SERVER} {options} 127.0.0.1 0 {program}", calls or (V4,), root=root)
 
     return [
         environ("v4", "-RHl0", "127.0.0.1", V4),
@@ -170,8 +170,8 @@ def _serving() -> list[Row]:
         option("ip-options-killed", "-O"),
         option("ip-options-of-the-caller", "", RECORDS_ROUTE, program=SHOW_IP_OPTIONS),
         option("ip-options-of-the-caller-kept", "-o", RECORDS_ROUTE, program=SHOW_IP_OPTIONS),
-        option("uid-is-a-name", "-u nobody", program="id -u"),
-        option("gid-is-a-name", "-g nogroup", program="id -g"),
+        option("uid-is-a-name", "-u nobody", program="id -u", root=True),
+        option("gid-is-a-name", "-g nogroup", program="id -g", root=True),
         option("uid-beyond-32-bits", "-u 4294967296", program="id -u"),
         option("interface-of-a-v4-host", "-I lo"),
         option("banner", "-B 'hello there'", V4, V4),

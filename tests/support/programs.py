@@ -110,6 +110,15 @@ class Program:
         """Wait until the program has ended by itself: its exit status (negative: a signal)."""
         return self.process.wait(timeout)
 
+    def wait_for_silence(self, timeout: float = PATIENCE) -> None:
+        """Wait until nobody holds stderr any more, neither the program nor anything that it left running.
+
+        Raises:
+            AssertionError: somebody still does.
+        """
+        with self._heard:
+            assert self._heard.wait_for(lambda: self._ended, timeout), f"{self.argv}: something holds its stderr"
+
     def signal(self, number: int) -> None:
         """Send a signal to the program alone."""
         self.process.send_signal(number)
