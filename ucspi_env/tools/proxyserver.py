@@ -170,5 +170,10 @@ def _tell(options: Options, what: str) -> None:
         write_line(f"{NAME}: {what}")
 
 
-if __name__ == "__main__":
+def run() -> NoReturn:
+    """Be the program."""
     start(main)
+
+
+if __name__ == "__main__":
+    run()

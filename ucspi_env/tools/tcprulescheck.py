@@ -23,6 +23,7 @@ from ucspi_env.tools._rulesfile import RulesFile, why_unreadable
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import NoReturn
 
     from ucspi_env._address import IPAddress
 
@@ -65,5 +66,10 @@ def _report(decision: Decision) -> Iterator[str]:
     yield "allow connection" if decision.allowed else "deny connection"
 
 
-if __name__ == "__main__":
+def run() -> NoReturn:
+    """Be the program."""
     start(main)
+
+
+if __name__ == "__main__":
+    run()

@@ -29,6 +29,7 @@ from ucspi_env.tools._program import Stop, fatal, leading_number, scan_options, 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import NoReturn
 
     from ucspi_env._model import Endpoint
     from ucspi_env._networks import Networks
@@ -393,5 +394,10 @@ def _rules(config: Config) -> RulesFile | None:
     return RulesFile(config.rules, missing_ok=config.rules_optional)
 
 
-if __name__ == "__main__":
+def run() -> NoReturn:
+    """Be the program."""
     start(main)
+
+
+if __name__ == "__main__":
+    run()
