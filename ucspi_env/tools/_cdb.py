@@ -27,6 +27,7 @@ MAX_SIZE = 0xFFFFFFFF
 _PAIR = Struct("<II")
 _HASH_START = 5381
 _MASK = 0xFFFFFFFF
+_NOWHERE = bytes(4)
 # One read that a probe of a half-full table rarely has to repeat.
 _SLOTS_AT_ONCE = 8
 _MANY_SLOTS_AT_ONCE = 4096
@@ -117,24 +118,29 @@ class Reader:
             CdbError: the search met something that no cdb has.
             OSError: reading failed.
         """
-        number = self._hash(key)
+        if key.endswith(b":"):
+            number = self._hash_prefix(key)
+        else:
+            number = _HASH_START
+            for byte in key:
+                number = (number * 33 & _MASK) ^ byte
         table, slots = _PAIR.unpack_from(self._header, (number & 0xFF) << 3)
         if not slots:
             return None
         if table + 8 * slots > self._size:
             raise CdbError(f"a hash table of {slots} slots at byte {table} is not within {self._size} bytes")
         slot = (number >> 8) % slots
-        first = self._read(8 * _SLOTS_AT_ONCE, table + 8 * slot)
-        if first[4:8] == b"\0\0\0\0":  # the usual answer: there is no such key
+        chunk = self._read(8 * _SLOTS_AT_ONCE, table + 8 * slot)
+        if chunk[4:8] == _NOWHERE:  # the usual answer: there is no such key
             return None
         # A writer fills at most half of a table; a fuller one would be searched for ever, or nearly.
         left = slots // 2 + 1
-        at_once = _SLOTS_AT_ONCE
-        while left > 0:
-            count = min(at_once, slots - slot, left)
-            chunk = first[: 8 * count] if at_once == _SLOTS_AT_ONCE else self._read(8 * count, table + 8 * slot)
-            if len(chunk) < 8 * count:
-                raise _cut_short(table + 8 * slot + 8 * count)
+        count = min(_SLOTS_AT_ONCE, slots - slot)
+        while True:
+            if len(chunk) != 8 * count:
+                chunk = chunk[: 8 * count]
+                if len(chunk) < 8 * count:
+                    raise _cut_short(table + 8 * (slot + count))
             for found, position in _PAIR.iter_unpack(chunk):
                 if not position:
                     return None
@@ -143,14 +149,14 @@ class Reader:
                     if data is not None:
                         return data
             left -= count
+            if left <= 0:
+                raise CdbError(f"the hash table at byte {table} has no free slot where there must be one")
             slot = (slot + count) % slots
-            at_once = _MANY_SLOTS_AT_ONCE
-        raise CdbError(f"the hash table at byte {table} has no free slot where there must be one")
+            count = min(_MANY_SLOTS_AT_ONCE, slots - slot)
+            chunk = self._read(8 * count, table + 8 * slot)
 
-    def _hash(self, key: bytes) -> int:
-        """The key's hash. The ever shorter IPv6 prefixes of one search are not hashed each from its beginning."""
-        if not key.endswith(b":"):
-            return hash_one(key)
+    def _hash_prefix(self, key: bytes) -> int:
+        """The hash of a key that ends in a colon. A search asks for ever shorter ones, which need no new beginning."""
         if not self._hashed.startswith(key[:-1]):
             number = _HASH_START
             self._states = [number]

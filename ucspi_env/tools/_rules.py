@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ucspi_env._address import IPAddress
 
 INDEX_KEY = b"\0"
+_NETWORK4, _NETWORK6 = b"\x004", b"\x006"
 # The index record's data: the prefix lengths in use, longest first, IPv4's and IPv6's, with this byte between them.
 _INDEX_DIVIDER = b"\xff"
 _PLAIN = b"0123456789abcdef:."
@@ -104,15 +105,14 @@ class Compiler:
     """Turns lines into records, many at a time.
 
     Attributes:
-        notes: ``(line number, address, note)`` of rules that hold here and that C's tcpserver does not see, or not
-            always.
+        notes: what a C tcpserver makes of rules that mean more here, each with its line's number.
     """
 
     def __init__(self) -> None:
-        self.notes: list[tuple[int, bytes, str]] = []
+        self.notes: list[tuple[int, str]] = []
         self._lines = 0
         self._remembered: dict[bytes, bytes] = {}
-        self._lengths: tuple[set[int], set[int]] = set(), set()
+        self._networks: set[bytes] = set()
 
     def compile(self, lines: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
         """The keys and the data of the records that these next lines of the input stand for.
@@ -140,9 +140,12 @@ class Compiler:
 
     def index(self) -> tuple[list[bytes], list[bytes]]:
         """The record that comes last: the index of networks, if there are any."""
-        if not any(self._lengths):
+        if not self._networks:
             return [], []
-        lengths4, lengths6 = (bytes(sorted(lengths, reverse=True)) for lengths in self._lengths)
+        lengths4, lengths6 = (
+            bytes(sorted({key[2] for key in self._networks if key.startswith(family)}, reverse=True))
+            for family in (_NETWORK4, _NETWORK6)
+        )
         return [INDEX_KEY], [lengths4 + _INDEX_DIVIDER + lengths6]
 
     def _compile_one(self, number: int, line: bytes, keys: list[bytes], datas: list[bytes]) -> None:
@@ -156,9 +159,11 @@ class Compiler:
         for expanded in expand_range(address):
             key, note = rule_key(expanded)
             if note:
-                self.notes.append((number, expanded, note))
+                self.notes.append((number, note))
             if key[:1] == b"\0":
-                self._lengths[key[1:2] == b"6"].add(key[2])
+                if key in self._networks:
+                    continue  # the first one counts, and no C program counts these records
+                self._networks.add(key)
             keys.append(key)
             datas.append(data)
 
@@ -259,7 +264,7 @@ def rule_key(address: bytes) -> tuple[bytes, str]:
     key = _canonical(address)
     groups = prefix_groups(key)
     if groups and (key.endswith(b"::") or b"0" in groups):
-        return key, "a C tcpserver applies it only to callers whose address is spelled like this"
+        return key, f'a C tcpserver applies "{to_text(address)}" only to callers whose address is spelled like this'
     return key, ""
 
 
@@ -311,7 +316,7 @@ def _network_key(address: bytes) -> tuple[bytes, str]:
     network = int(ip) >> (bits - length) << (bits - length)
     if network != int(ip):
         raise ValueError(f"it has bits beyond /{length}: the network is {djb_text(type(ip)(network))}/{length}")
-    key, prefix = network_key(ip, length), b""
+    key, prefix = network_key(network, bits, length), b""
     if length == bits:
         return djb_text(ip).encode("ascii"), ""
     if bits == 32 and length in (8, 16, 24):
@@ -319,17 +324,17 @@ def _network_key(address: bytes) -> tuple[bytes, str]:
     elif bits == 128 and length and length % 16 == 0:
         prefix = b"".join(groups6(network)[: length // 16])
     if not prefix:
-        return key, "a C tcpserver does not see networks of this length"
+        return key, f'a C tcpserver does not see "{to_text(address)}"'
     if bits == 128 and b"0" in prefix.split(b":"):
-        return prefix, "a C tcpserver applies it only to callers whose address is spelled with these zeros"
+        return prefix, f'a C tcpserver applies "{to_text(address)}" only to callers whose address shows these zeros'
     return prefix, ""
 
 
-def network_key(ip: IPAddress, length: int) -> bytes:
-    """The key of the extra record for the network of ``length`` bits that ``ip`` is in."""
-    size = (length + 7) // 8
-    number = int(ip) >> (ip.max_prefixlen - length) << (8 * size - length)
-    return (b"\x004" if ip.max_prefixlen == 32 else b"\x006") + bytes([length]) + number.to_bytes(size, "big")
+def network_key(number: int, bits: int, length: int) -> bytes:
+    """The key of the extra record for the network of ``length`` bits around an address, a number of 32 or 128 bits."""
+    size = (length + 7) >> 3
+    network = number >> (bits - length) << ((size << 3) - length)
+    return (_NETWORK4 if bits == 32 else _NETWORK6) + length.to_bytes(1, "big") + network.to_bytes(size, "big")
 
 
 def groups6(number: int) -> list[bytes]:
@@ -376,7 +381,7 @@ def read_index(data: bytes | None) -> tuple[bytes, bytes]:
         return b"", b""
     lengths4, divider, lengths6 = data.partition(_INDEX_DIVIDER)
     for lengths, most in (lengths4, 31), (lengths6, 127):
-        if not divider or any(length > most for length in lengths) or sorted(set(lengths), reverse=True) != [*lengths]:
+        if not divider or lengths[:1] > bytes([most]) or bytes(sorted(set(lengths), reverse=True)) != lengths:
             raise RulesError("the index of networks is damaged")
     return lengths4, lengths6
 
@@ -423,44 +428,46 @@ def _textual_prefixes(text: bytes) -> Iterator[bytes]:
 
 
 def _networks4(ip: IPv4Address, text: bytes, lengths: bytes) -> Iterator[bytes]:
+    number = int(ip)
     rest = iter(lengths)
     length = next(rest, -1)
     for whole in (24, 16, 8, 0):
         while length > whole:
-            yield network_key(ip, length)
+            yield network_key(number, 32, length)
             length = next(rest, -1)
         text = text[: text.rfind(b".", 0, -1) + 1]
         if text:
             yield text
         yield b"::ffff:" + text
     if length == 0:
-        yield network_key(ip, 0)
+        yield network_key(number, 32, 0)
 
 
 def _networks6(ip: IPv6Address, text: bytes, lengths: bytes) -> Iterator[bytes]:
     """Prefixes and networks, longest first; where C would look for a spelling, before the others of that length."""
-    words = groups6(int(ip))
+    number = int(ip)
+    words = groups6(number)
     by_value = b"".join(words)
     spelled = _spelled_prefixes(text)
     rest = iter(lengths)
     length = next(rest, -1)
     for groups in (7, 6, 5, 4, 3, 2, 1, 0):
         while length > 16 * groups:
-            yield network_key(ip, length)
+            yield network_key(number, 128, length)
             length = next(rest, -1)
         yield from spelled[groups]
         if groups:
             by_value = by_value[: -len(words[groups])]
             for prefix in (by_value, by_value + b":"):
-                if prefix not in spelled[groups]:
+                if prefix != text and prefix not in spelled[groups]:
                     yield prefix
         if length == 16 * groups:
-            yield network_key(ip, length)
+            yield network_key(number, 128, length)
             length = next(rest, -1)
 
 
 def _spelled_prefixes(text: bytes) -> list[list[bytes]]:
-    """The prefixes of an address's usual spelling that end in a colon, by how many groups they cover, longest first.
+    """The true prefixes of an address's usual text that end in a colon, by how many groups they cover, longest first.
 
     ``a::`` covers one group, ``a::b:`` as many as it has in this very address: what ``::`` stands for is known only
     here.
@@ -473,7 +480,7 @@ def _spelled_prefixes(text: bytes) -> list[list[bytes]]:
         after = tail.split(b":") if tail else []
         for count in range(len(after) - 1, 0, -1):
             prefixes[8 - len(after) + count].append(head + double + b":".join(after[:count]) + b":")
-        prefixes[covered] += (head + double, head + b":")
+        prefixes[covered] += (head + double, head + b":") if tail else (head + b":",)
         covered -= 1
     else:
         covered = 7
@@ -509,7 +516,7 @@ def shown_key(key: bytes) -> str:
     if key[:1] != b"\0":
         return to_text(key)
     length = key[2]
-    kind = IPv4Address if key[1:2] == b"4" else IPv6Address
+    kind = IPv4Address if key.startswith(_NETWORK4) else IPv6Address
     ip = kind(key[3:].ljust(kind(0).max_prefixlen // 8, b"\0"))
     return f"{djb_text(ip)}/{length}"
 

@@ -11,8 +11,8 @@ s6-tcpserver-access. Every rule is a directory with a file ``allow`` or ``deny``
 Networks are tried from the longest on, then names from the longest on; who matches nothing is denied, as under s6. For
 what the rules language has and s6 has not, there is one more directory, which s6's programs ignore:
 ``tcpserver/ADDRESS`` is the rule of that address (``tcpserver/=mail.example.com``, ``tcpserver/joe@192.0.2.1``), and
-``tcpserver/default`` the one for everybody else. They rank as in a rules file. A directory named ``exec`` rules no
-caller in: tcpserver runs no other program for a rule.
+``tcpserver/default`` the one for everybody else. They rank as in a rules file. A rule with a file ``exec``
+lets nobody in: tcpserver runs no other program for a rule.
 
 All look-ups are relative to one open descriptor, so a directory that is switched by a symbolic link is one directory
 for each caller.

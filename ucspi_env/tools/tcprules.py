@@ -29,6 +29,7 @@ from ucspi_env.tools._rules import Compiler, RulesError, RuleSyntaxError, to_tex
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import NoReturn
 
 PROGRAM = "tcprules"
 SYNOPSIS = "tcprules rules.cdb rules.tmp"
@@ -89,8 +90,8 @@ def _compile(cdb: str, temporary: str) -> None:
 
 
 def _warn(compiler: Compiler) -> None:
-    for number, address, note in compiler.notes[:_MAX_WARNINGS]:
-        write_line(f"{PROGRAM}: warning: line {number}: {to_text(address)}: {note}")
+    for number, note in compiler.notes[:_MAX_WARNINGS]:
+        write_line(f"{PROGRAM}: warning: line {number}: {note}")
     more = len(compiler.notes) - _MAX_WARNINGS
     if more > 0:
         write_line(f"{PROGRAM}: warning: and {more} more of this kind")
@@ -160,5 +161,10 @@ def _inconvertible(problems: list[str]) -> Stop:
     return Stop(EXIT_USAGE, *lines, *(f"{PROGRAM}: {problem}" for problem in problems))
 
 
-if __name__ == "__main__":
+def run() -> NoReturn:
+    """Be the program."""
     start(main)
+
+
+if __name__ == "__main__":
+    run()
