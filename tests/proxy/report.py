@@ -10,7 +10,8 @@ import ucspi_env
 from ucspi_env._dialects import PEER_VARIABLES
 
 found = ucspi_env.connection()
-rest = sys.stdin.buffer.read()
+# Balancers that end TLS, or take an end of file for the end of everything, ask for programs that do not wait for one.
+rest = sys.stdin.buffer.readline() if sys.argv[1:2] == ["line"] else sys.stdin.buffer.read()
 kernel = ucspi_env.Facts.observe(0).connected()
 json.dump(
     {

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 from tests.proxy.conftest import REPORT, Report, connected, read_all, report
 from tests.proxy.corpus import GARBAGE, HEADERS, v2
-from tests.support import Program, call, start_tcpserver, tool
+from tests.support import Program, call, listening, start_tcpserver, tool
 from ucspi_env.proxy import ProxySSL, encode
 
 if TYPE_CHECKING:
@@ -280,6 +281,27 @@ def test_a_balancer_that_only_connects_is_one_line() -> None:
     assert done.lines == [
         f"proxyserver: fatal: unable to read PROXY header from {done.peer}: connection ended without a byte"
     ]
+
+
+def test_a_health_check_that_is_gone_at_once_is_no_error() -> None:
+    # HAProxy's plain check: LOCAL, and a reset before anybody could read it.
+    for option, lines in (("-Q", []), ("-v", ["proxyserver: the caller has gone before anybody looked"])):
+        with connected() as (client, server):
+            client.sendall(LOCAL)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+            with Program(
+                [*PROXYSERVER, option, "-n", "127.0.0.1", *REPORT], stdin=server.fileno(), env=_clean()
+            ) as program:
+                assert program.wait() == 0
+                assert program.stop() == lines
+
+
+def test_a_listening_socket_is_told_as_what_it_is() -> None:
+    argv = [*PROXYSERVER, "-n", "127.0.0.1", "true"]
+    with listening() as (listener, _), Program(argv, stdin=listener.fileno()) as program:
+        assert program.wait() == 111
+        program.wait_for_line("is a listening socket")
 
 
 LOCAL = HEADERS["haproxy send-proxy-v2 check"][0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import selectors
 import socket
+import struct
 import threading
 import time
 
@@ -16,7 +17,7 @@ from tests.proxy.conftest import connected, read_all
 from tests.proxy.corpus import GARBAGE, HEADERS, v2
 from ucspi_env import Endpoint
 from ucspi_env.proxy import ProxyError, ProxyHeader, ProxySSL, encode
-from ucspi_env.tools._proxyread import balancers, proxied, proxy_header, proxy_variables, read_header
+from ucspi_env.tools._proxyread import BalancerGone, balancers, proxied, proxy_header, proxy_variables, read_header
 from ucspi_env.tools._tasks import Outcome, Tasks, complete, gather
 
 FOREVER = 60.0
@@ -130,13 +131,22 @@ def test_an_end_within_the_header_is_an_error(sent: bytes, says: str) -> None:
                 read(server, FOREVER)
 
 
-def test_a_reset_is_an_error_with_its_reason() -> None:
+def test_a_reset_before_the_header_is_told_apart_from_one_within_it() -> None:
     for read in READERS:
         with connected() as (client, server):
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.close()
-            with pytest.raises(ProxyError, match="connection reset"):
+            with pytest.raises(BalancerGone, match="connection reset"):
                 read(server, FOREVER)
+    with connected() as (client, server):
+        task = proxy_header(server, FOREVER)
+        client.sendall(b"PROXY ")
+        next(task)  # takes what is there
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        with pytest.raises(ProxyError, match="connection reset") as caught:
+            task.send([server])
+        assert type(caught.value) is ProxyError
 
 
 def test_a_descriptor_that_is_not_open_is_an_error() -> None:

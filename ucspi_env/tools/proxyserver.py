@@ -15,7 +15,7 @@ Options:
                 Default: close them, with exit code 0; to the balancer that is a server in good health.
     -u          Run the program also where the header does not name a caller over TCP (UNKNOWN, UNSPEC, UDP, a
                 UNIX-domain socket), with the balancer as its peer. Default: drop them.
-    -q, -Q, -v  Print nothing; errors (default); every caller as well.
+    -q, -Q, -v  Print nothing; errors (default); every caller and health check as well.
 
 Environment:
     PROTO, TCP*, TCP6* as from tcpserver, without names and ident answers, which nobody has asked for yet.
@@ -23,7 +23,7 @@ Environment:
     SSL_PROTOCOL, SSL_CIPHER, SSL_TLS_SNI_SERVERNAME   as from s6-tlsserver, if the balancer tells of TLS (version 2).
 
 Exit codes:
-    0    a health check was answered by closing
+    0    a health check: answered by closing, or gone before it could be (a balancer may connect and reset at once)
     100  wrong usage, or a peer that is not a trusted balancer
     111  no header in time, not a header, one without a caller; the peer is not certain; the program cannot be run
     else that of the program
@@ -34,7 +34,7 @@ from __future__ import annotations
 import os
 
 from ucspi_env._build import build
-from ucspi_env._errors import ProxyError, UCSPIError
+from ucspi_env._errors import NoPeerYetError, ProxyError, UCSPIError
 from ucspi_env._facts import Facts
 from ucspi_env._identify import identify
 from ucspi_env._model import Endpoint
@@ -51,7 +51,15 @@ from ucspi_env.tools._program import (
     usage,
     write_line,
 )
-from ucspi_env.tools._proxyread import DEFAULT_TIMEOUT, balancers, nameless, proxied, proxy_variables, read_header
+from ucspi_env.tools._proxyread import (
+    DEFAULT_TIMEOUT,
+    BalancerGone,
+    balancers,
+    nameless,
+    proxied,
+    proxy_variables,
+    read_header,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -118,12 +126,14 @@ def _replace(path: str, argv: Sequence[str], environ: Mapping[str, str]) -> NoRe
 
 def _admit(options: Options, environ: Mapping[str, str]) -> dict[str, str]:
     """The program's environment, or a `Stop`."""
-    caller, kernel = _direct_peer(environ)
+    caller, kernel = _direct_peer(options, environ)
     if caller not in options.trusted:
         raise Stop(EXIT_USAGE, f"{NAME}: fatal: {caller} is not a trusted balancer (-n): its connection is dropped")
     try:
         header = read_header(CONNECTION, options.timeout)
         connection = proxied(header)
+    except BalancerGone as error:
+        raise _done(options, f"{caller} has gone before it said anything") from error
     except ProxyError as error:
         raise fatal(NAME, f"unable to read PROXY header from {caller}: {error}") from error
     if connection is None:
@@ -132,13 +142,13 @@ def _admit(options: Options, environ: Mapping[str, str]) -> dict[str, str]:
             _tell(options, f"ok {what} from {caller}")
             return dict(environ)
         if header.command == "LOCAL":
-            raise Stop(0, *([f"{NAME}: closing {what} from {caller}"] if options.verbosity > 1 else ()))
+            raise _done(options, f"closing {what} from {caller}")
         raise fatal(NAME, f"PROXY header from {caller} names no caller over TCP: {what}")
     _tell(options, f"ok {connection.remote} from {caller}")
     return build(connection, "proxy").apply(environ) | proxy_variables(header, kernel)
 
 
-def _direct_peer(environ: Mapping[str, str]) -> tuple[Endpoint, Endpoint]:
+def _direct_peer(options: Options, environ: Mapping[str, str]) -> tuple[Endpoint, Endpoint]:
     """Who is to be trusted or not, and the peer that the kernel sees.
 
     They differ behind stunnel, whose child has a loopback pair for a socket, and behind another proxyserver: there the
@@ -152,6 +162,11 @@ def _direct_peer(environ: Mapping[str, str]) -> tuple[Endpoint, Endpoint]:
         if direct.evidence == "operator":
             # A rule that gives the caller another address does not make it another machine.
             direct = identify({}, facts)
+    except NoPeerYetError as error:
+        socket = facts.descriptor(CONNECTION)
+        if socket is not None and socket.type == "stream" and not socket.listening:
+            raise _done(options, "the caller has gone before anybody looked") from error
+        raise fatal(NAME, f"unable to tell who is calling: {error}") from error
     except UCSPIError as error:
         raise fatal(NAME, f"unable to tell who is calling: {error}") from error
     if direct.remote is None:
@@ -160,9 +175,14 @@ def _direct_peer(environ: Mapping[str, str]) -> tuple[Endpoint, Endpoint]:
         raise fatal(
             NAME, f"unable to tell who is calling: only variables name {direct.remote}, and anybody may set them"
         )
-    socket = facts.connected()
-    kernel = socket.peername if socket is not None else None
+    connected = facts.connected()
+    kernel = connected.peername if connected is not None else None
     return direct.remote, kernel if isinstance(kernel, Endpoint) else direct.remote
+
+
+def _done(options: Options, what: str) -> Stop:
+    """The end of a connection that nothing was wrong with, and that nobody waits on."""
+    return Stop(0, *([f"{NAME}: {what}"] if options.verbosity > 1 else ()))
 
 
 def _tell(options: Options, what: str) -> None:
