@@ -5,5 +5,6 @@
 
     python -m tests.differential            write docs/differences.md
     python -m tests.differential record     run the rows with Debian's binaries and write golden.json
+    python -m tests.differential accept     run them with ours and write what differs, ours.json: read the diff!
     python -m tests.differential try NAME…  run rows with both and show the differences
 """

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.differential import harness
+from tests.differential.document import document
 from tests.differential.table import ROWS
 from tests.support import default_signals, peers
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 GOLDEN = HERE / "golden.json"
+OURS = HERE / "ours.json"
+PAGE = HERE.parents[1] / "docs" / "differences.md"
 
 
 def run(rows: list[Row], install: Callable[[Path], None]) -> dict[str, Observation]:
@@ -32,7 +35,6 @@ def run(rows: list[Row], install: Callable[[Path], None]) -> dict[str, Observati
             install(programs)
             for row in rows:
                 directory = Path(scratch, row.name)
-                directory.mkdir()
                 try:
                     seen[row.name] = harness.observe(row, world, programs, directory)
                 except Exception as error:
@@ -48,23 +50,31 @@ def theirs(rows: list[Row]) -> dict[str, Observation]:
     return run(rows, lambda directory: harness.install_theirs(directory, peers().find))
 
 
+def _write(path: Path, seen: dict[str, Observation]) -> None:
+    path.write_text(json.dumps(seen, indent=1, ensure_ascii=True) + "\n")
+
+
 def main(arguments: list[str]) -> int:
     """Do what was asked."""
     default_signals()
     match arguments:
         case ["record"]:
-            GOLDEN.write_text(json.dumps(theirs(list(ROWS)), indent=1, ensure_ascii=True) + "\n")
+            _write(GOLDEN, theirs(list(ROWS)))
+        case ["accept"]:
+            golden = json.loads(GOLDEN.read_text())
+            seen = run(list(ROWS), harness.install_ours)
+            _write(OURS, {name: one for name, one in seen.items() if one != golden[name]})
+        case []:
+            PAGE.write_text(document(ROWS, json.loads(GOLDEN.read_text()), json.loads(OURS.read_text())))
         case ["try", *names]:
             rows = [row for row in ROWS if not names or any(name in row.name for name in names)]
             golden = json.loads(GOLDEN.read_text())
-            for name, seen in run(rows, harness.install_ours).items():
-                if seen != golden[name]:
+            for name, one in run(rows, harness.install_ours).items():
+                if one != golden[name]:
                     print(f"== {name}\n   {next(row.command for row in rows if row.name == name)}")
-                    for field in sorted({*seen, *golden[name]}):
-                        if seen.get(field) != golden[name].get(field):
-                            print(
-                                f"   {field}:\n     C:    {golden[name].get(field)!r}\n     ours: {seen.get(field)!r}"
-                            )
+                    for field in sorted({*one, *golden[name]}):
+                        if one.get(field) != golden[name].get(field):
+                            print(f"   {field}:\n     C:    {golden[name].get(field)!r}\n     ours: {one.get(field)!r}")
         case _:
             print(__doc__, file=sys.stderr)
             return 2

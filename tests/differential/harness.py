@@ -80,10 +80,9 @@ class Row:
     unordered: bool = False
 
     @property
-    def program(self) -> str:
-        """The program that the row is about: the first of ours in the command."""
-        words: list[str] = re.findall(r"[\w@-]+", self.command)
-        return next(word for word in words if word in PROGRAMS)
+    def programs(self) -> set[str]:
+        """Those of ours that the command names."""
+        return set(re.findall(r"[\w@-]+", self.command)) & set(PROGRAMS)
 
 
 Observation = dict[str, object]
@@ -118,6 +117,7 @@ class World:
         ("PTR", "4.0.0.127.in-addr.arpa"): ("127.0.0.4",),
         ("PTR", "1." + "0." * 31 + "ip6.arpa"): ("home6.example",),
         ("TXT", "2.0.0.127.rbl.example"): ("listed, see example",),
+        ("TXT", "1." + "0." * 23 + "8.b.d.0.1.0.0.2.rbl.example"): ("listed over IPv6",),
         ("TXT", "2.0.0.127.two.example"): ("second list",),
         ("A", "3.0.0.127.anti.example"): ("127.0.0.2",),
         ("A", "2.0.0.127.anti.example"): ("127.0.0.2",),
@@ -232,8 +232,9 @@ def observe(row: Row, world: World, programs: Path, directory: Path) -> Observat
         row: the row.
         world: where.
         programs: a directory with the programs under test, first on PATH.
-        directory: an empty one to run in.
+        directory: a new one to run in; another beside it is used for a while.
     """
+    directory.mkdir()
     for name, content in row.files.items():
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -422,6 +423,8 @@ def _observe_server(
         server.signal(getattr(signal, f"SIG{row.end}"))
         if row.end != "TERM" and _still_serves(server, world, numbers):
             answers.append(f"serves on after {row.end}")
+            if row.logged:
+                server.wait_for_line("tcpserver: end ", count=len(row.calls) + 1)
             server.signal(signal.SIGTERM)
         status = server.wait()
         log = "".join(line + "\n" for line in server.stop()).encode("utf-8", "surrogateescape")

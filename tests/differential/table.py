@@ -217,7 +217,7 @@ def _serving() -> list[Row]:
         Row("tcpserver-signal-int", f"{SERVER} 127.0.0.1 0 echo served", (V4,), end="INT"),
         Row("tcpserver-signal-kill", f"{SERVER} 127.0.0.1 0 echo served", (V4,), end="KILL"),
         Row("tcpserver-signal-hup", f"{SERVER} 127.0.0.1 0 echo served", (V4,), end="HUP"),
-        Row("tcpserver-signal-usr1", f"{SERVER} 127.0.0.1 0 echo served", (V4,), end="USR1"),
+        Row("tcpserver-signal-usr1", f"{SERVER} -v 127.0.0.1 0 echo served", (V4,), end="USR1", logged=True),
         Row("tcpserver-signal-alrm", f"{SERVER} 127.0.0.1 0 echo served", (V4,), end="ALRM"),
         Row("tcpserver-stdin-closed", f"ulimit -t 1; exec {SERVER} 127.0.0.1 0 echo served <&-", (V4,)),
         Row("tcpserver-inherited-descriptor", f"exec {SERVER} 127.0.0.1 0 sh -c 'ls /proc/$$/fd' 5</dev/null", (V4,)),
@@ -528,7 +528,8 @@ def _mail() -> list[Row]:
         rbl("program-missing", "", program="./nosuch"),
         rbl("no-program-after-options", "-r rbl.example", program=""),
         rbl("advertised-option", "-R"),
-        rbl("v6", "-r rbl.example", TCPREMOTEIP="2001:db8::1"),
+        rbl("v6", "-r two.example", TCPREMOTEIP="2001:db8::1"),
+        rbl("v6-listed", "-r rbl.example", TCPREMOTEIP="2001:db8::1"),
     ]
 
 
