@@ -246,6 +246,9 @@ class Reception:
         try:
             header = outcome.result()
             connection = self._proxy.proxied(header)
+        except self._proxy.BalancerGone:  # a health check that did not wait for an answer
+            self._leave(call)
+            return
         except (ProxyError, OSError) as error:
             why = error_text(error) if isinstance(error, OSError) else str(error)
             self._drop(call, f"unable to read PROXY header from {balancer}: {why}")
