@@ -34,6 +34,7 @@ from ucspi_env.tools._dnsconf import (
         ("[127.0.0.1]:5353 [::1]:5353", ["127.0.0.1:5353", "[::1]:5353"]),
         ("[::1].[127.0.0.1]", ["[::1]:53", "127.0.0.1:53"]),
         ("fe80::1%eth0", ["[fe80::1%eth0]:53"]),
+        (".127.0.0.1", ["127.0.0.1:53"]),
         ("", []),
     ],
 )
@@ -103,7 +104,7 @@ def test_any_resolv_conf_is_read(text: str) -> None:
         ({}, None, "# search a.x\ndomain c.x\n", "host.example", ["?:+.c.x", "*.:"]),
         ({"LOCALDOMAIN": "l.x  m.x"}, None, "search a.x", "host.example", ["?:+.l.x+.m.x", "*.:"]),
         ({"LOCALDOMAIN": ""}, None, "search a.x", "host.example", ["*.:"]),
-        ({"LOCALDOMAIN": "l.x"}, "=a:b\n# no\n\n?x:.y\n*no colon\n", "", "h", ["=a:b", "?x:.y"]),
+        ({"LOCALDOMAIN": "l.x"}, "=a:b \n# no\n\n?x:.y\n*no colon\n", "", "h", ["=a:b", "?x:.y"]),
         ({"LOCALDOMAIN": "l.x"}, "", "", "host.example", []),
     ],
 )

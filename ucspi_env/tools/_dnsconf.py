@@ -44,7 +44,7 @@ def _servers_from_word(word: str) -> tuple[list[Endpoint], str]:
     server = _server(word)
     if server is not None:
         return [server], ""
-    parts = word.split(".")
+    parts = word.removeprefix(".").split(".")
     whole = _joined(parts, MAX_SERVERS)
     if whole is not None:
         return whole, ""
@@ -111,7 +111,8 @@ def rewrite_rules(environ: Mapping[str, str], rewrite_file: str | None, resolv_c
         hostname: this machine's name.
     """
     if rewrite_file is not None:
-        return [line for line in rewrite_file.split("\n") if line[:1] in _KINDS and ":" in line]
+        lines = [line.rstrip(" \t\r") for line in rewrite_file.split("\n")]
+        return [line for line in lines if line and line[0] in _KINDS and ":" in line]
     strip_dot = "*.:"
     domains: list[str] | None = None
     if "LOCALDOMAIN" in environ:
