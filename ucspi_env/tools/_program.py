@@ -134,6 +134,26 @@ def leading_number(text: str) -> int:
     return int(text[:end].lstrip("0")[:1000] or "0")
 
 
+def tcp_port(program: str, word: str) -> int:
+    """The port that an operand names: a number, nothing at all (0), or a service of getservbyname(3).
+
+    Raises:
+        Stop: it names none; ``program: fatal: unable to figure out port number for WORD``, exit 111.
+    """
+    if not word.strip("0123456789"):
+        port = leading_number(word)
+        if port <= 65535:
+            return port
+    else:
+        import _socket
+
+        try:
+            return _socket.getservbyname(word, "tcp")
+        except (OSError, ValueError):  # no such service; ValueError: a NUL, or what cannot be encoded
+            pass
+    raise fatal(program, f"unable to figure out port number for {word}")
+
+
 def run_program(
     argv: Sequence[str],
     environ: Mapping[str, str],

@@ -39,6 +39,7 @@ from ucspi_env.tools._program import (
     leading_number,
     run_program,
     scan_options,
+    tcp_port,
     usage,
     write_line,
 )
@@ -226,23 +227,10 @@ def call(settings: Settings) -> NoReturn:
 def _operands(operands: Sequence[str]) -> tuple[str, int, Sequence[str]]:
     if len(operands) < 2:
         raise usage(PROGRAM, SYNOPSIS)
-    port = _port(operands[1])
+    port = tcp_port(PROGRAM, operands[1])
     if len(operands) < 3:
         raise usage(PROGRAM, SYNOPSIS)
     return operands[0], port, operands[2:]
-
-
-def _port(text: str) -> int:
-    if not text.strip("0123456789"):
-        port = leading_number(text)
-        if port <= 65535:
-            return port
-    else:
-        try:
-            return _socket.getservbyname(text, "tcp")
-        except (OSError, UnicodeError):  # no such service; bytes that no service's name has
-            pass
-    raise fatal(PROGRAM, f"unable to figure out port number for {text}")
 
 
 def _literal(host: str) -> Sequence[Endpoint]:

@@ -24,7 +24,7 @@ from functools import partial
 
 from ucspi_env._model import Value
 from ucspi_env.tools import _privileges
-from ucspi_env.tools._program import Stop, fatal, leading_number, scan_options, start, usage, write_line
+from ucspi_env.tools._program import Stop, fatal, leading_number, scan_options, start, tcp_port, usage, write_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -186,23 +186,10 @@ def _operands(operands: Sequence[str], *, listen_fds: bool) -> tuple[str | None,
         return None, None, tuple(operands)
     if len(operands) < 2:
         raise usage(NAME, SYNOPSIS)
-    port = _port(operands[1])
+    port = tcp_port(NAME, operands[1])
     if len(operands) < 3:
         raise usage(NAME, SYNOPSIS)
     return operands[0], port, tuple(operands[2:])
-
-
-def _port(word: str) -> int:
-    if not word.strip("0123456789"):
-        number = int(word or "0")
-        if number < 65536:
-            return number
-    else:
-        try:
-            return socket.getservbyname(word, "tcp")
-        except (OSError, ValueError):  # ValueError: a NUL, or what cannot be encoded
-            pass
-    raise fatal(NAME, f"unable to figure out port number for {word}")
 
 
 def _seconds(option: str, text: str) -> int:
