@@ -11,7 +11,7 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import NoReturn
 else:
     # The C half of signal. The other half imports enum, which would cost a line tool a third of its start.
@@ -67,15 +67,19 @@ def become(program: str, argv: Sequence[str], path: str | None = None) -> NoRetu
     """
     from ucspi_env.tools._program import fatal, run_program
 
+    def replace(found: str, _: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
+        # run_program looked for the name; what the program sees as its own name is the caller's affair.
+        os.execve(found, list(argv), environ)
+
     wanted = argv[0] if path is None else path
     default_signals()
     try:
-        # run_program looks for the name; what the program sees as its own name is the caller's affair.
-        run_program([wanted], own_environ(), lambda found, _, environ: os.execve(found, list(argv), environ))
+        run_program([wanted], own_environ(), replace)
     except OSError as error:
         raise fatal(program, f"unable to run {wanted}", error) from None
     except ValueError:  # the one thing that Python's execve refuses and the kernel does not
         raise fatal(program, f"unable to run {wanted}: an empty argv[0] cannot be given") from None
+    raise AssertionError("execve(2) does not return")
 
 
 def leave(status: int) -> NoReturn:

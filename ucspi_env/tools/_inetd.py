@@ -58,7 +58,7 @@ class Service:
     port: str = ""
     host: str = "0.0.0.0"  # noqa: S104 - what inetd listens on, too
     server: str = ""
-    argv: list[str] = field(default_factory=list)
+    argv: list[str] = field(default_factory=list[str])
     user: str = ""
     group: str = ""
     limit: int = DEFAULT_LIMIT
@@ -66,11 +66,11 @@ class Service:
     nodelay: bool = False
     nice: int = 0
     umask: str = ""
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict[str, str])
     rules: list[str] | None = None
     wants_names: bool = False
     wants_ident: bool = False
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list[str])
     obstacle: str = ""
 
 
@@ -368,8 +368,8 @@ def read_xinetd(sections: list[Section]) -> tuple[list[Service], list[str]]:
         if not section.name:
             for name in dict.fromkeys(name for name, *_ in section.attributes):
                 defaults[name] = section.values(name, defaults) or []
-    services = []
-    disabled = []
+    services: list[Service] = []
+    disabled: list[str] = []
     for section in sections:
         if section.name:
             name = " ".join(section.values("id", {}) or []) or section.name

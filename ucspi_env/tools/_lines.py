@@ -164,7 +164,7 @@ class RecordLog:
         """The entries for the bytes that one read returned."""
         prefix = self._prefix
         line_end = b" \n" + prefix
-        text = []
+        text: list[bytes] = []
         for start in range(0, len(data), PIECE):
             piece = data[start : start + PIECE]
             entry = prefix + piece.replace(b"\n", line_end)

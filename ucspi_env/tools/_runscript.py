@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def directory_names(services: Iterable[Service]) -> list[str]:
     """A name for each service's directory: portable characters only, no two alike."""
     taken: set[str] = set()
-    names = []
+    names: list[str] = []
     for service in services:
         safe = "".join(char if char.isascii() and (char.isalnum() or char in "._-+") else "_" for char in service.name)
         if not safe or safe[0] in ".-":

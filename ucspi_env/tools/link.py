@@ -124,7 +124,7 @@ def main(arguments: Sequence[str]) -> int:
         raise fatal(PROGRAM, f"unable to make {directory}", error) from None
 
     present: dict[str, bytes | None] = {}
-    foreign = []
+    foreign: list[str] = []
     for name in SUITE:
         path = os.path.join(directory, name)
         try:
