@@ -474,7 +474,7 @@ def _lines() -> list[Row]:
         pipe("recordio-exit-code", "recordio sh -c 'cat >/dev/null; exit 9'", "a\n"),
         pipe("recordio-program-missing", "recordio ./nosuch", "", unordered=True),
         pipe("recordio-program-named-dashes", "recordio -- true", "", unordered=True),
-        pipe("recordio-stderr-closed", "recordio cat 2>&-", "a\n"),
+        pipe("recordio-stderr-closed", "recordio cat 2>&- | cat", "a\n"),
         pipe("argv0-name", "argv0 sh other -c 'echo $0'", ""),
         pipe("argv0-name-empty", "argv0 sh '' -c 'echo \"<$0>\"'", ""),
         pipe("argv0-arguments", "argv0 cat kitten f g", "", files={"f": "one\n", "g": "two\n"}),
