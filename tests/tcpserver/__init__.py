@@ -1,0 +1,1 @@
+"""tcpserver as its users see it: real processes, sockets and signals."""

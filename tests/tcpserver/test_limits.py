@@ -1,0 +1,115 @@
+"""How many at once: the counters, and the promise under churn."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support import Server, call
+from ucspi_env.tools._limits import WAITING_LIMIT, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+# Counts itself in a directory while it lives, and answers how many there are.
+COUNTING = 'n=$(mktemp "$1/XXXXXX"); ls "$1" | wc -l; cat >/dev/null; rm "$n"'
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from(["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"]))))
+def test_a_source_never_has_more_than_its_share_and_nothing_is_left_behind(steps: list[tuple[bool, str]]) -> None:
+    limits = Limits(10, per_source=2)
+    here: list[str] = []
+    for arrives, text in steps:
+        source = "six" if ":" in text else text
+        if arrives:
+            assert limits.enter(ip_address(text)) is (here.count(source) < 2)
+            if here.count(source) < 2:
+                here.append(source)
+        elif source in here:
+            limits.leave(ip_address(text))
+            here.remove(source)
+    for source in here:
+        limits.leave(ip_address("2001:db8::3" if source == "six" else source))
+    assert all(limits.enter(ip_address(text)) for text in ("192.0.2.1", "192.0.2.1", "2001:db8::4", "2001:db8::4"))
+
+
+def test_the_source_of_an_ipv6_caller_is_a_64() -> None:
+    limits = Limits(10, per_source=1)
+    assert limits.enter(ip_address("2001:db8::1"))
+    assert not limits.enter(ip_address("2001:db8::ffff:1"))
+    assert limits.enter(ip_address("2001:db8:0:1::1"))
+
+
+def test_look_ups_do_not_take_slots_but_are_bounded() -> None:
+    limits = Limits(1)
+    assert limits.open(ready=0, waiting=WAITING_LIMIT - 1)
+    assert not limits.open(ready=0, waiting=WAITING_LIMIT)
+    assert not limits.open(ready=1, waiting=0)
+
+
+def test_the_limit_is_exact_under_churn(tcpserver: Callable[..., Server], tmp_path: Path) -> None:
+    server = tcpserver("-vRHl0", "-c3", "127.0.0.1", "0", "sh", "-c", COUNTING, "sh", str(tmp_path))
+    seen: list[int] = []
+
+    def caller() -> None:
+        for _ in range(15):
+            seen.append(int(call(server.port).data))
+
+    callers = [threading.Thread(target=caller) for _ in range(8)]
+    for one in callers:
+        one.start()
+    for one in callers:
+        one.join()
+    assert len(seen) == 120
+    assert max(seen) <= 3
+    server.wait_for_line("end ", count=120)
+    counts = [int(line.split()[2].split("/")[0]) for line in server.lines if " status: " in line]
+    assert (min(counts), max(counts)) == (0, 3)
+
+
+def test_excess_callers_are_served_in_order_when_a_slot_frees(tcpserver: Callable[..., Server]) -> None:
+    server = tcpserver("-vRHl0", "-c1", "127.0.0.1", "0", "cat")
+    first = socket.create_connection(("127.0.0.1", server.port))
+    with first:
+        server.wait_for_line("status: 1/1")
+        waiting = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(3)]
+        ports = [one.getsockname()[1] for one in waiting]
+    for one in waiting:
+        one.shutdown(socket.SHUT_WR)
+        while one.recv(100):
+            pass
+        one.close()
+    server.wait_for_line("tcpserver: ok ", count=4)
+    assert [int(line.rpartition(":")[2]) for line in server.lines if " ok " in line][1:] == ports
+
+
+def test_a_limit_of_zero_never_accepts_as_in_c(tcpserver: Callable[..., Server]) -> None:
+    for zero in ("0", "abc"):
+        server = tcpserver("-vRHl0", "-c", zero, "127.0.0.1", "0", "true")
+        server.wait_for_line("status: 0/0")
+        with socket.create_connection(("127.0.0.1", server.port)):
+            server.signal(15)
+            assert server.wait() == 0
+        assert server.stop() == ["tcpserver: status: 0/0"]
+
+
+def test_a_source_beyond_its_share_is_refused_and_told_apart_in_the_log(tcpserver: Callable[..., Server]) -> None:
+    server = tcpserver("-vRHl0", "-C2", "0", "0", "cat")
+    kept = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(2)]
+    server.wait_for_line("status: 2/40")
+    refused = call(server.port, send=b"hello")
+    assert refused.data == b""
+    line = server.wait_for_line("tcpserver: limit ")
+    assert line == f"tcpserver: limit 0 0:127.0.0.1:{server.port} :127.0.0.1::{refused.port}"
+    assert call(server.port, "::1", b"six").data == b"six"
+    assert call(server.port, "127.0.0.1", b"other", source="127.0.0.2").data == b"other"
+    for one in kept:
+        one.close()
+    server.wait_for_line("tcpserver: end ", count=4)
+    assert call(server.port, send=b"again").data == b"again"
