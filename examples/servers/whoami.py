@@ -18,4 +18,4 @@ except ucspi_env.UCSPIError as error:
     sys.exit(f"whoami: fatal: {error}")
 
 peer = connection.remote or connection.unix
-sys.stdout.write(f"you are {peer}\r\nby {connection.proto}, {connection.dialect}, {connection.evidence}\r\n")
+sys.stdout.write(f"you are {peer}\r\nyou called {connection.local or 'an address that nobody told me'}\r\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import signal
@@ -87,10 +88,8 @@ def play(
                 ended = False
         seconds = time.monotonic() - start
         # Children of the program may be left in either case, and must not outlive the trial.
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(program.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         program.wait()
     return Run(bytes(output), bytes(errors), status, seconds)
 

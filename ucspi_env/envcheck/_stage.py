@@ -135,9 +135,9 @@ def _agent(link: socket.socket) -> NoReturn:
         link.send(_OK)
         owned: set[str] = set()
         while request := link.recv(1000):
+            *names, index = request[1:].decode().split(" ")
+            remote, local = (Endpoint.parse(name) for name in names)
             try:
-                *names, index = request[1:].decode().split(" ")
-                remote, local = (Endpoint.parse(name) for name in names)
                 for end in (remote, local):
                     name = str(Endpoint(end.ip, None, end.zone))
                     if name not in owned:
