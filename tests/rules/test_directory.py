@@ -73,6 +73,30 @@ def test_the_longest_network_decides_and_strangers_are_denied(tmp_path: Path) ->
     assert allowed(rules, "fe80::1")
 
 
+@pytest.mark.parametrize("ip", ["2001:db8:0:1:1:1:1:1", "1:0:2:0:3:0:4:5", "::102:304"])
+def test_an_address_is_named_in_the_standard_spelling(tmp_path: Path, ip: str) -> None:
+    """One zero group is compressed in ucspi-tcp's spelling, and not in a directory's (RFC 5952, section 4.2.2)."""
+    rules = make(tmp_path / "d", **{f"ip6/{ip}_128": "allow"})
+    fd = os.open(tmp_path / "d", os.O_RDONLY)
+    lines = b"".join(lines_of_tree(_rulesdir.read_tree(fd)))
+    os.close(fd)
+
+    assert allowed(rules, ip)
+    assert decided(lines, ip).allowed
+    assert f"ip6/{ip}_128".encode() in tree_of_lines([f"{ip}:allow\n".encode()])
+
+
+def test_an_address_that_ends_in_zeros_is_no_prefix(tmp_path: Path) -> None:
+    rules = make(tmp_path / "d", **{"ip6/2001:db8::_128": "allow"})
+    fd = os.open(tmp_path / "d", os.O_RDONLY)
+    lines = b"".join(lines_of_tree(_rulesdir.read_tree(fd)))
+    os.close(fd)
+
+    assert lines == b"2001:db8:0:0:0:0:0:0:allow\n:deny\n"
+    for ip, expected in ("2001:db8::", True), ("2001:db8::1", False):
+        assert allowed(rules, ip) == decided(lines, ip).allowed == expected
+
+
 def test_names_come_after_networks_from_the_longest_on(tmp_path: Path) -> None:
     rules = make(
         tmp_path,
@@ -232,11 +256,12 @@ def test_the_extra_section_ranks_as_in_a_file(tmp_path: Path) -> None:
 # --- Conversions -----------------------------------------------------------------------------------------------------
 
 V4 = ["192.0.2.1", "192.0.2.2", "192.0.3.1", "10.1.1.1"]
-V6 = ["2001:db8::1", "2001:db8:0:1::1", "2001:db8:1::1", "::1", "fe80::1"]
+V6 = ["2001:db8::1", "2001:db8::", "::", "2001:db8:0:1::1", "2001:db8:1::1", "::1", "fe80::1"]
 HOSTS = [None, "mail.example", "example", "a.mail.example", "x.org"]
 ADDRESSES = st.sampled_from(
     ["", *V4, *V6, "192.0.2.", "192.0.", "192.", "192.0.2.0/25", "0.0.0.0/0", "10.0.0.0/7", "::/0", "2001:db8:",
-     "2001:db8::/33", "2001:db8:0:", "2001:db8::1:", "::", ":", "::ffff:192.0.2.1", "::ffff:", "=mail.example",
+     "2001:db8::/33", "2001:db8:0:", "2001:db8::1:", "::", ":", "2001:db8:0:0:0:0:0:0", "::/128",
+     "::ffff:192.0.2.1", "::ffff:", "=mail.example",
      "=.example", "=example", "=", "=.org", "joe@192.0.2.1", "joe@=mail.example", "joe@::1", "nobody", "192.0.2.1-2"]
 )  # fmt: skip
 RULES = st.lists(

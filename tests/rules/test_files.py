@@ -164,9 +164,8 @@ while not (answers > 200 and errors > 20):
         wrong += decision.allowed
 print(wrong, flush=True)
 """
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(
-        [sys.executable, "-c", looking, str(path)], env=environ, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-I", "-c", looking, str(path)], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"

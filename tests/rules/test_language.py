@@ -145,6 +145,7 @@ def test_lines_in_portions_are_the_same_rules(lines: list[bytes]) -> None:
         (b"10.1.2.3/32", b"10.1.2.3"),
         (b"::ffff:10.0.0.0/104", b"10."),
         (b"2001:db8::/32", b"2001:db8:"),
+        (b"2001:db8::/128", b"2001:db8:0:0:0:0:0:0"),
         (b"2001:DB8::/32", b"2001:db8:"),
         (b"2001:db8::1/128", b"2001:db8::1"),
         (b"10.64.0.0/10", b"\x004\x0a\x0a\x40"),
@@ -257,6 +258,11 @@ def test_an_address_matches_in_any_spelling(number: int, spelling: str) -> None:
         ("2001:db8::", "2001:db8::1"),
         ("2001:db8:0::", "2001:db8:0:1::1"),
         ("2001:db8::1:", "2001:db8::1:2"),
+        ("2001:db8::/128", "2001:db8::"),
+        ("2001:db8:0:0:0:0:0:0", "2001:db8::"),
+        ("2001:0db8:0::0", "2001:db8::"),
+        ("::/128", "::"),
+        ("1:2:3:4:5:6:7:0", "1:2:3:4:5:6:7:0"),
     ],
 )
 def test_a_rule_holds_for_a_caller_it_names_in_other_words(rule: str, caller: str) -> None:
@@ -275,6 +281,10 @@ def test_a_rule_holds_for_a_caller_it_names_in_other_words(rule: str, caller: st
         ("::", "10.0.0.1"),
         ("1.2.3", "1.2.3.4"),
         ("12345::", "2345::1"),
+        ("2001:db8::/128", "2001:db8::1"),
+        ("2001:db8:0:0:0:0:0:0", "2001:db8::1"),
+        ("::/128", "::1"),
+        ("1:2:3:4:5:6:7:0", "1:2:3:4:5:6:7:8"),
     ],
 )
 def test_a_rule_does_not_hold_for_a_caller_it_does_not_name(rule: str, caller: str) -> None:

@@ -6,7 +6,6 @@ import os
 import resource
 import signal
 import subprocess
-import sys
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.rules import compiled, decided
+from tests.support import tool
 from ucspi_env._address import djb_text
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.peer("tcprules", "tcprulescheck")
-OURS = [sys.executable, "-m", "ucspi_env.tools.tcprules"]
-CHECK = [sys.executable, "-m", "ucspi_env.tools.tcprulescheck"]
+OURS = tool("tcprules")
+CHECK = tool("tcprulescheck")
 slow_start = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -179,9 +179,7 @@ def test_a2_a_line_without_a_verb_hangs_c_and_is_an_error_here(c: C, tmp_path: P
     rules = f"1.1.1.1:deny\n{line}\n".encode()
     assert c.compile(rules).returncode in (-signal.SIGXCPU, -signal.SIGKILL)
 
-    done = subprocess.run(
-        [*OURS, "r.cdb", "r.tmp"], input=rules, cwd=tmp_path, env=checkout(), capture_output=True, check=False
-    )
+    done = subprocess.run([*OURS, "r.cdb", "r.tmp"], input=rules, cwd=tmp_path, capture_output=True, check=False)
 
     assert done.returncode == 100
     assert done.stderr.decode().splitlines() == [
@@ -190,15 +188,11 @@ def test_a2_a_line_without_a_verb_hangs_c_and_is_an_error_here(c: C, tmp_path: P
     ]
 
 
-def checkout() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-
-
 def test_a8_a_directory_that_holds_no_rules_kills_c_and_denies_here(c: C, tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     assert ask([c.tcprulescheck, "d"], tmp_path).returncode == -signal.SIGSEGV
 
-    ours = ask([*CHECK, "d"], tmp_path, PYTHONPATH=os.pathsep.join(sys.path))
+    ours = ask([*CHECK, "d"], tmp_path)
 
     assert (ours.returncode, ours.stdout) == (111, b"")
     assert ours.stderr == b"tcprulescheck: fatal: unable to read d: is a directory\n"
@@ -208,7 +202,7 @@ def test_a8_an_empty_file_is_called_by_its_name(c: C, tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     assert b"invalid argument" in ask([c.tcprulescheck, "empty"], tmp_path).stderr
 
-    ours = ask([*CHECK, "empty"], tmp_path, PYTHONPATH=os.pathsep.join(sys.path))
+    ours = ask([*CHECK, "empty"], tmp_path)
 
     assert ours.returncode == 111
     assert ours.stderr.decode().splitlines() == [
@@ -250,9 +244,7 @@ def test_a35_nothing_is_read_behind_the_line(c: C, tmp_path: Path) -> None:
     # The stale "deny" of the line before is taken for this line's.
     assert c.compile(rules).returncode == 100
 
-    done = subprocess.run(
-        [*OURS, "r.cdb", "r.tmp"], input=rules, cwd=tmp_path, env=checkout(), capture_output=True, check=False
-    )
+    done = subprocess.run([*OURS, "r.cdb", "r.tmp"], input=rules, cwd=tmp_path, capture_output=True, check=False)
 
     assert done.stderr.decode().splitlines()[1] == "tcprules: line 2: no :allow or :deny follows the address"
 
@@ -260,9 +252,7 @@ def test_a35_nothing_is_read_behind_the_line(c: C, tmp_path: Path) -> None:
 def test_a35_a_carriage_return_is_named(c: C, tmp_path: Path) -> None:
     rules = b"1.2.3.4:deny\r\n"
     theirs = c.compile(rules)
-    done = subprocess.run(
-        [*OURS, "r.cdb", "r.tmp"], input=rules, cwd=tmp_path, env=checkout(), capture_output=True, check=False
-    )
+    done = subprocess.run([*OURS, "r.cdb", "r.tmp"], input=rules, cwd=tmp_path, capture_output=True, check=False)
 
     assert (theirs.returncode, done.returncode) == (100, 100)
     assert done.stderr.splitlines(keepends=True)[0] == theirs.stderr
@@ -273,9 +263,7 @@ def test_a35_a_carriage_return_is_named(c: C, tmp_path: Path) -> None:
 def test_a40_names_that_no_environment_should_have_are_refused(c: C, tmp_path: Path, line: bytes, name: str) -> None:
     assert b"=v\n" in c.check(c.compiled(line), TCPREMOTEIP="1.2.3.4").stdout
 
-    done = subprocess.run(
-        [*OURS, "r.cdb", "r.tmp"], input=line, cwd=tmp_path, env=checkout(), capture_output=True, check=False
-    )
+    done = subprocess.run([*OURS, "r.cdb", "r.tmp"], input=line, cwd=tmp_path, capture_output=True, check=False)
 
     assert done.returncode == 100
     assert f"{name} cannot be the name of a variable" in done.stderr.decode()

@@ -11,21 +11,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.rules import compiled
+from tests.support import tool
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ENVIRON = {
-    **{name: value for name, value in os.environ.items() if not name.startswith("TCP")},
-    "PYTHONPATH": os.pathsep.join(sys.path),
-}
+ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith("TCP")}
 
 
 def run(
     name: str, *arguments: str, cwd: Path, rules: bytes = b"", **environ: str
 ) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [sys.executable, "-m", f"ucspi_env.tools.{name}", *arguments],
+        [*tool(name), *arguments],
         input=rules,
         cwd=cwd,
         env={**ENVIRON, **environ},
@@ -46,7 +44,7 @@ def test_the_file_is_replaced_and_the_temporary_gone(tmp_path: Path) -> None:
 
 def test_the_file_s_mode_follows_the_umask(tmp_path: Path) -> None:
     subprocess.run(
-        ["sh", "-c", 'umask 027; exec "$0" -m ucspi_env.tools.tcprules r.cdb r.tmp', sys.executable],
+        ["sh", "-c", 'umask 027; exec "$@" r.cdb r.tmp', "sh", *tool("tcprules")],
         input=b"",
         cwd=tmp_path,
         env=ENVIRON,
@@ -92,7 +90,7 @@ def test_trouble_with_files_is_told_in_c_s_words(tmp_path: Path, arguments: tupl
 
 def test_no_input_at_all_is_told(tmp_path: Path) -> None:
     done = subprocess.run(
-        ["sh", "-c", 'exec "$0" -m ucspi_env.tools.tcprules r.cdb r.tmp <&-', sys.executable],
+        ["sh", "-c", 'exec "$@" r.cdb r.tmp <&-', "sh", *tool("tcprules")],
         cwd=tmp_path,
         env=ENVIRON,
         capture_output=True,
@@ -212,7 +210,7 @@ def test_conversions_tell_what_they_cannot_read_or_write(tmp_path: Path) -> None
 
 def test_looking_up_starts_without_heavy_modules() -> None:
     code = "import sys, ucspi_env.tools.tcprulescheck, ucspi_env.tools.tcprules; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-S", "-c", code], env=ENVIRON, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-I", "-c", code], env=ENVIRON, capture_output=True, text=True, check=True)
 
     heavy = {
         "typing",

@@ -262,6 +262,8 @@ def rule_key(address: bytes) -> tuple[bytes, str]:
     if b"/" in address:
         return _network_key(address)
     key = _canonical(address)
+    if key.endswith(b":0") and key.count(b":") == 7 and b"::" not in key:
+        return key, f'a C tcpserver does not see "{to_text(address)}", only the prefix that is spelled like it'
     groups = prefix_groups(key)
     if groups and (key.endswith(b"::") or b"0" in groups):
         return key, f'a C tcpserver applies "{to_text(address)}" only to callers whose address is spelled like this'
@@ -290,7 +292,16 @@ def _canonical(address: bytes) -> bytes:
         ip = parse_ip(text)[0]
     except ValueError:
         return address
-    return (djb_text6(ip) if ":" in text else djb_text(ip)).encode("ascii")
+    return djb_text6(ip).encode("ascii") if ":" in text and isinstance(ip, IPv4Address) else exact_key(ip)
+
+
+def exact_key(ip: IPAddress) -> bytes:
+    """The key of a rule for this address alone.
+
+    The usual spelling, but all eight groups where that ends in ``::`` and would be taken for a prefix.
+    """
+    text = djb_text(ip).encode("ascii")
+    return b"".join(groups6(int(ip)))[:-1] if text.endswith(b":") else text
 
 
 def prefix_groups(key: bytes) -> list[bytes]:
@@ -318,7 +329,7 @@ def _network_key(address: bytes) -> tuple[bytes, str]:
         raise ValueError(f"it has bits beyond /{length}: the network is {djb_text(type(ip)(network))}/{length}")
     key, prefix = network_key(network, bits, length), b""
     if length == bits:
-        return djb_text(ip).encode("ascii"), ""
+        return rule_key(exact_key(ip))
     if bits == 32 and length in (8, 16, 24):
         prefix = ".".join(str(ip).split(".")[: length // 8]).encode("ascii") + b"."
     elif bits == 128 and length and length % 16 == 0:
@@ -396,7 +407,7 @@ def candidates(
         wider = _networks4(ip, text, lengths[0])
     elif isinstance(ip, IPv6Address):
         text = djb_text(ip).encode("ascii")
-        exact = [text]
+        exact = [exact_key(ip), text] if text.endswith(b":") else [text]
         wider = _networks6(ip, text, lengths[1])
     else:
         exact = [to_bytes(ip)]

@@ -9,7 +9,17 @@ from ipaddress import IPv4Address, IPv6Address
 
 from ucspi_env._address import djb_text, parse_ip
 from ucspi_env.tools import _rulesdir
-from ucspi_env.tools._rules import Compiler, Decision, decode, prefix_groups, rule_key, shown_key, to_bytes, to_text
+from ucspi_env.tools._rules import (
+    Compiler,
+    Decision,
+    decode,
+    exact_key,
+    prefix_groups,
+    rule_key,
+    shown_key,
+    to_bytes,
+    to_text,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +53,7 @@ def tree_of_lines(lines: Iterable[bytes]) -> dict[bytes, Decision]:
     compiler = Compiler()
     tree: dict[bytes, Decision] = {}
     first: dict[bytes, tuple[int, bytes]] = {}
+    exact_too: list[tuple[bytes, Decision]] = []
     problems: list[str] = []
     for number, line in enumerate(lines, 1):
         for key, data in zip(*compiler.compile([line]), strict=True):
@@ -54,6 +65,9 @@ def tree_of_lines(lines: Iterable[bytes]) -> dict[bytes, Decision]:
             if not path:
                 continue
             decision = decode(data, key)
+            if key.endswith(b"::") and b"@" not in key and key[:1] != b"=":
+                # The caller whose usual spelling this is finds the prefix as its own address, before all prefixes.
+                exact_too.append((key, decision))
             earlier, earlier_key = first.setdefault(path, (number, key))
             if path not in tree:
                 problems += (f"{shown}: {problem}" for problem in _environment_problems(decision))
@@ -62,6 +76,13 @@ def tree_of_lines(lines: Iterable[bytes]) -> dict[bytes, Decision]:
                 problems.append(f"{shown}: is the same network as {shown_key(earlier_key)!a} in line {earlier}")
     if problems:
         raise ConversionError(problems)
+    for key, decision in exact_too:
+        try:
+            ip, _ = parse_ip(key.decode("ascii", "replace"))
+        except ValueError:
+            continue  # a prefix that is no address
+        if djb_text(ip).encode("ascii") == key:
+            tree.setdefault(_rulesdir.network_path(ip, 128), decision)
     return _with_default(tree)
 
 
@@ -184,7 +205,7 @@ def _named_network(path: bytes, name: bytes) -> tuple[IPAddress, int]:
 def _address_of(ip: IPAddress, length: int) -> bytes:
     """The address of a rule for a network, as a prefix where C's tools have one that means the same."""
     if length == ip.max_prefixlen:
-        return djb_text(ip).encode("ascii")
+        return exact_key(ip)
     text = f"{djb_text(ip)}/{length}".encode("ascii")
     key, note = rule_key(text)
     return text if key[:1] == b"\0" or note else key

@@ -25,8 +25,8 @@ import os
 import stat
 from ipaddress import IPv4Address
 
-from ucspi_env._address import djb_text6
-from ucspi_env.tools._rules import Decision, RulesError, candidates, to_bytes, to_text
+from ucspi_env._address import djb_text, djb_text6
+from ucspi_env.tools._rules import Decision, RulesError, candidates, exact_key, to_bytes, to_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,14 +70,14 @@ def _sections(fd: int) -> frozenset[bytes]:
 
 def paths(ip: IPAddress, host: str | None, info: str | None) -> Iterator[bytes]:
     """Where the rules that can match a caller would be, in the order in which they count."""
-    exact = str(ip).encode("ascii")
-    mapped = djb_text6(ip).encode("ascii")
+    exact = exact_key(ip)
+    others = (djb_text(ip).encode("ascii"), djb_text6(ip).encode("ascii"))
     for key in candidates(ip, host, info, _ALL_LENGTHS):
         if key[:1] == b"\0":
             yield network_path(ip, key[2])
         elif key == exact:
             yield network_path(ip, ip.max_prefixlen)
-        elif key and key != mapped:
+        elif key and key not in others:
             path = extra_path(key)
             if path is not None:
                 yield path
