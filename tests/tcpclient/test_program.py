@@ -99,6 +99,20 @@ def test_every_other_variable_passes_and_none_is_added() -> None:
     assert {k: v for k, v in found.environ.items() if k not in {*found.variables, *shell}} == mine
 
 
+def test_an_environment_that_python_itself_would_not_make_is_no_trouble() -> None:
+    # execve(2) takes any strings; C's tcpserver makes "=value" of a careless rule.
+    code = """
+import ctypes, sys
+argv = [word.encode() for word in sys.argv[1:]]
+strings = [b"PATH=/usr/bin:/bin", b"=value", b"NO-EQUALS-SIGN", b"TCPREMOTEIP", b"KEPT=yes"]
+pointers = ctypes.c_char_p * (len(argv) + 1), ctypes.c_char_p * (len(strings) + 1)
+ctypes.CDLL(None).execve(argv[0], pointers[0](*argv, None), pointers[1](*strings, None))
+"""
+    found = probe("-RHl0", command=[sys.executable, "-I", "-S", "-c", code, *OURS])
+    assert found.environ["KEPT"] == "yes"
+    assert found.environ["TCPREMOTEIP"] == "127.0.0.1"
+
+
 @pytest.mark.parametrize("name", ["", "mail.example.org", "a b\t%"])
 def test_the_local_name_is_what_the_option_says(name: str) -> None:
     found = probe("-RHl", name)

@@ -24,9 +24,11 @@ COERCED = ("C.UTF-8", "C.utf8", "UTF-8")
 def own_environ() -> dict[str, str]:
     """The environment that this process was started with: without the LC_CTYPE that Python itself may have added.
 
-    Where /proc is missing the variable stays: nobody knows whose it is, and it does little harm.
+    Where /proc is missing the variable stays: nobody knows whose it is, and it does little harm. What has no name
+    (``=value``, which C's tcpserver makes of a rule ``,=""``) is left out: Python refuses to run a program with it.
     """
     environ = dict(os.environ)
+    environ.pop("", None)
     if environ.get("LC_CTYPE") in COERCED and not environ.get("LC_ALL"):
         try:
             with open("/proc/self/environ", "rb", buffering=0) as start:

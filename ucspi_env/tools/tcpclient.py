@@ -222,6 +222,7 @@ def call(settings: Settings) -> NoReturn:
         run_program(program, environ, lambda path, argv, environment: os.execve(path, list(argv), environment))
     except OSError as error:
         raise fatal(PROGRAM, f"unable to run {program[0]}", error) from None
+    raise AssertionError("unreachable: execve(2) does not return")
 
 
 def _operands(operands: Sequence[str]) -> tuple[str, int, Sequence[str]]:
