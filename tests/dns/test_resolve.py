@@ -561,6 +561,17 @@ def test_host_operands_ask_the_servers_of_the_variable(dns: DNSServer, tmp_path:
     assert dns.queries == []
 
 
+def test_ipv4_only_asks_for_nothing_else(dns: DNSServer) -> None:
+    """A22: C's -4 looks AAAA up all the same, and tries it."""
+    resolver = Resolver(environ={"DNSCACHEIP": dns.address})
+    for host, found in [("both.example", [V4, "192.0.2.2"]), ("six.example", []), ("localhost", ["127.0.0.1"])]:
+        assert [str(end) for end in complete(resolver.host_addresses(host, ipv4_only=True))] == found
+    assert {kind for _, kind in dns.asked()} == {"A"}
+    assert complete(resolver.host_addresses("0", ipv4_only=True)) == [Endpoint("0.0.0.0")]
+    system = Resolver(environ={})
+    assert complete(system.host_addresses("localhost", ipv4_only=True)) == [Endpoint("127.0.0.1")]
+
+
 def test_a_rewrite_file_may_turn_a_name_into_an_address(dns: DNSServer, tmp_path: Path) -> None:
     file = tmp_path / "rewrite"
     file.write_text("=db:192.0.2.7\n=bad:127.0.0.257\n")

@@ -31,8 +31,9 @@ def address_of(endpoint: Endpoint, port: int | None = None) -> tuple[int, tuple[
     scope = 0
     if endpoint.zone is not None and not (endpoint.zone.isascii() and endpoint.zone.isdigit()):
         scope = _socket.if_nametoindex(endpoint.zone)
-    address = endpoint.sockaddr(scope)
-    return family, address if port is None else (address[0], port, *address[2:])
+    if port is not None:
+        endpoint = Endpoint(endpoint.ip, port, endpoint.zone)
+    return family, endpoint.sockaddr(scope)
 
 
 def endpoint_of(address: tuple[str, int] | tuple[str, int, int, int]) -> Endpoint:

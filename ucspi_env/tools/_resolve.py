@@ -21,7 +21,7 @@ import time
 
 from ucspi_env._address import normalised, parse_ip
 from ucspi_env._model import Endpoint
-from ucspi_env.tools._dial import SOCK_DGRAM, SOCK_STREAM, connected, dial
+from ucspi_env.tools._dial import SOCK_DGRAM, SOCK_STREAM, connected, dial, endpoint_of
 from ucspi_env.tools._dnsconf import (
     LOCAL_SERVERS,
     rewrite_rules,
@@ -453,10 +453,8 @@ def _system_addresses(host: str, *, ipv4_only: bool) -> list[Endpoint]:
         raise LookupTroubleError(error.errno) from None
     endpoints: dict[Endpoint, None] = {}
     for *_, address in found:
-        zone = None
-        if len(address) == 4 and address[3]:
-            zone = _socket.if_indextoname(address[3])
-        endpoints[Endpoint(str(address[0]).partition("%")[0], zone=zone)] = None
+        end = endpoint_of(address)  # type: ignore[arg-type]  # typeshed also knows the form without IPv6 support
+        endpoints[Endpoint(end.ip, zone=end.zone)] = None
     return list(endpoints)
 
 

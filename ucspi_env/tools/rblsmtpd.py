@@ -162,7 +162,7 @@ def _turn_away(caller: Endpoint | None, reply: bytes, timeout: int) -> None:
     """Log the rejection, and keep the client company until it has enough or its time is up."""
     from ucspi_env._address import djb_text
     from ucspi_env.tools._copier import chunks, write
-    from ucspi_env.tools._exec import default_signals, leave
+    from ucspi_env.tools._exec import default_signals
     from ucspi_env.tools._program import write_line
 
     address = djb_text(caller.ip) if caller else _word(os.environ.get("TCPREMOTEIP", ""))
@@ -172,7 +172,7 @@ def _turn_away(caller: Endpoint | None, reply: bytes, timeout: int) -> None:
         if not timeout:
             write(1, reply + b"\r\n")
             return
-        signal.signal(signal.SIGALRM, lambda *_: leave(0))
+        signal.signal(signal.SIGALRM, _time_is_up)
         signal.alarm(timeout)
         write(1, GREETING)
         dialogue = Dialogue(reply)
@@ -182,6 +182,12 @@ def _turn_away(caller: Endpoint | None, reply: bytes, timeout: int) -> None:
                 return
     except OSError:
         return  # the client has gone, or its connection has
+
+
+def _time_is_up(_signal: int, _frame: object) -> None:
+    from ucspi_env.tools._exec import leave
+
+    leave(0)
 
 
 def _word(text: str) -> str:
