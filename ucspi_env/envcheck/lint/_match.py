@@ -233,6 +233,12 @@ def outcome(unit: Unit, offset: int) -> str | None:
     )
     if not negated:
         return None
+    postfix = re.search(r"^(.*)\b(?:unless|if)\b", head, re.DOTALL)
+    if postfix and unit.language in ("perl", "ruby") and postfix[1].strip():
+        if _HARD.search(postfix[1]):
+            return "hard"
+        if _SKIP.search(postfix[1]):
+            return "skip"
     following = unit.code[offset : min(len(unit.code), offset + 420)]
     cut = re.search(r"\}", unit.bare[end : end + 300])
     following = unit.code[offset : end + (cut.start() if cut else 160)]
@@ -257,9 +263,10 @@ def knows_six(unit: Unit, offset: int) -> bool:
 
 
 def tests_colon(unit: Unit, offset: int) -> bool:
-    """Say whether the function around ``offset`` looks for a colon, which tells the families apart."""
-    text = unit.scope_text(offset)
-    return _COLON_TEST.search(text) is not None
+    """Say whether the function has looked for a colon, which tells the families apart, before it comes to ``offset``."""
+    scope = unit.scope(offset)
+    start = unit.functions[scope].head if scope >= 0 else unit.line_starts[max(0, unit.position(offset)[0] - 16)]
+    return _COLON_TEST.search(unit.code, start, offset) is not None
 
 
 def file_knows_six(unit: Unit) -> bool:

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
-_OWN: Final = re.compile(r"(?:TCP6?|SSL6?|UDP6?|UCSPI_?)(REMOTE|LOCAL)_?(IP|ADDR|HOST|PORT|INFO)\Z")
+_OWN: Final = re.compile(r"(?:TCP6?|SSL6?|UDP6?)(REMOTE|LOCAL)(IP|ADDR|HOST|PORT|INFO)\Z")
 _OTHER: Final = {
     "REMOTE_ADDR": "ip", "REMOTE_HOST": "host", "REMOTE_PORT": "port", "REMOTE_IDENT": "info",
     "NCAT_REMOTE_ADDR": "ip", "NCAT_LOCAL_ADDR": "ip", "NCAT_REMOTE_PORT": "port",
@@ -23,10 +23,10 @@ UCSPI: Final = re.compile(
 # The second argument of the taint: how the value came to be.
 PEERISH: Final = re.compile(
     r"(?i)_*(?:(?:tcp6?|ssl)_?)?(?:remote|client|peer|local|server|sender|caller|connecting|conn|source|src|visitor|user|my)_*"
-    r"(?:ip|addr|ip_?addr(?:ess)?)(?:_?(?:str|env|text|s|address|addr|4|v4|6|raw))?_*\Z|(?:m_|s_|g_)?(?:ip_env|ip_?str|rem_?ip|loc_?ip|r_?ip)\Z"
+    r"(?:ip|addr|ip_?addr(?:ess)?)(?:_?(?:str|env|text|s|address|addr|4|v4|6|raw))?_*\Z|(?:m_|s_|g_)?(?:ip_env|ip_?str|rem_?ip|loc_?ip|r_ip)\Z"
 )
 _IPISH: Final = re.compile(
-    r"(?i)(?:.*_)?(?:\w{0,12}?ip|ips|ip_?addr(?:ess)?|addr|address|ip_?str|ip_?range|network|netmask|ip_?list|ip_?long|dotted\w*|quad)(?:_?(?:str|text|addr|address|env|s|list|range|int|long|num|v4|4|[0-9]))?\Z"
+    r"(?i)(?:.*_)?(?:\w{0,12}?ip|ips|ip_?addr(?:ess)?|ip_?str|ip_?range|network|netmask|ip_?list|ip_?long|dotted\w*|quad)(?:_?(?:str|text|addr|address|env|s|list|range|int|long|num|v4|4|[0-9]))?\Z"
 )
 _NOT_IP: Final = re.compile(
     r"(?i).*(?:zip|skip|strip|ship|script|clip|flip|drop|equip|recip|pip|tip|rip|chip|grip|hip|lip|sip|whip|trip|slip|dip|descrip|manip|mail_?addr|email|rcpt|from_?addr|multip|precip)(?:_?\w{0,5})?\Z"
@@ -58,7 +58,7 @@ def is_peerish(name: str) -> bool:
 @lru_cache(maxsize=65536)
 def is_ipish(name: str) -> bool:
     """Say whether a variable of this name may hold an address."""
-    if len(name) > 40:
+    if len(name) > 40 or name.startswith("UCSPI_"):
         return False
     if is_peerish(name):
         return True

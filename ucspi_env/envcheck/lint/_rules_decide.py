@@ -10,6 +10,8 @@ from ucspi_env.envcheck.lint._match import SENTINELS, case_branches, is_address,
 from ucspi_env.envcheck.lint._model import BREAKS, COSMETIC, SECURITY, Hit, rule
 from ucspi_env.envcheck.lint._rules_parse import ipv4_parsers
 
+from ucspi_env.envcheck.lint._tokens import Literal
+
 if TYPE_CHECKING:
     from ucspi_env.envcheck.lint._unit import Unit, Use
 
@@ -72,8 +74,8 @@ def string_equality_allowlist(unit: Unit) -> Iterator[Hit]:
     Use instead
         ```sh
         eval "$(ucspi-envcheck shell)"
-        case $UCSPI_REMOTE_NETWORK in
-            local) echo local ;;
+        case $UCSPI_REMOTE_IP in
+            127.* | ::1) echo local ;;
         esac
         ```
 
@@ -89,7 +91,7 @@ def string_equality_allowlist(unit: Unit) -> Iterator[Hit]:
             if is_address(other[0].strip("\"'")) and (use.strong or unit.in_scope):
                 yield Hit(use.start, f"compares the spelling with {other[0]!r}")
                 continue
-            if use.strong and not literal_like and _interesting_other(unit, other[0], False) and unit.family not in ("c", "go", "rust"):
+            if use.strong and not literal_like and unit.family not in ("c", "go", "rust") and (_interesting_other(unit, other[0], False) or re.match(r"[$\"]*\$\w+", other[0])):
                 yield Hit(use.start, "compares two spellings; one address has many")
                 continue
             if use.strong and not literal_like and unit.family in ("go", "rust") and _interesting_other(unit, other[0], False):
@@ -206,9 +208,11 @@ def prefix_string_match(unit: Unit) -> Iterator[Hit]:
         if method and is_prefix(method[2]):
             yield Hit(use.start, f"matches a network by the leading text {method[2]!r}")
         if use.strong and unit.language == "perl":
-            if re.compile(r"\s*=~\s*s/(?:\\\.)?(?:\(?(?:\\d|\[0-9\]|\(\\d\|\\w\)|\[\^\.\]|\\w)\)?[+*]?)(?:\(:\|\\\.\)\??|\\\.\??)?\)?\??\$//").match(unit.code, use.end):
+            if re.compile(r"\s*=~\s*m?[/{]\^(?:\\Q)?[$@]\{?\w+").match(unit.code, use.end):
+                yield Hit(use.start, "matches a network by leading text")
+            elif re.compile(r"\s*=~\s*s/(?:\\\.)?(?:\(?(?:\\d|\[0-9\]|\(\\d\|\\w\)|\[\^\.\]|\\w)\)?[+*]?)(?:\(:\|\\\.\)\??|\\\.\??)?\)?\??\$//").match(unit.code, use.end):
                 yield Hit(use.start, "takes groups off the end of the text and looks the rest up")
-            elif re.search(r"\bsubstr\s*\(?\s*\Z", unit.code[max(0, use.start - 12) : use.start]) and re.search(r"\beq\b", unit.statement_text(use.start)):
+            elif re.search(r"\bsubstr\s*\(?\s*\Z", unit.code[max(0, use.start - 12) : use.start]) and re.search(r"\beq\b", unit.statement_text(use.start)) and "':'" not in unit.statement_text(use.start):
                 yield Hit(use.start, "matches a network by its leading text")
         if unit.language == "sh" and use.strong:
             tested = re.compile(r"[\"'}\s]*(?:==|=)\s*[\"']?(\d{1,3}\.(?:\d{1,3}\.){0,2})[\"']?\*").match(unit.code, use.end)
@@ -267,7 +271,7 @@ def substring_match(unit: Unit) -> Iterator[Hit]:
 
 
 _MASK: Final = re.compile(
-    r"\b32\s*-\s*\(?\s*[$@]?\w+|0x[fF]{8}(?:[uU]?[lL]{0,2})\s*\)?\s*(?:<<|>>)|~\s*0[uU]?[lL]*\s*<<|<<\s*\(?\s*32\s*-|\bip2long\s*\([^()]*\)\s*&|2\s*\*\*\s*\(?\s*32\s*-|pow\(2,\s*\(?32\s*-|-1\s*<<\s*\(?\s*32|4294967295|0xffffffff\s*<<"
+    r"\b32\s*-\s*\(?\s*[$@]?\w+|0x[fF]{8}(?:[uU]?[lL]{0,2})\s*\)?\s*(?:<<|>>)|~\s*0[uU]?[lL]*\s*<<(?!\s*\(?\s*8)|<<\s*\(?\s*32\s*-|\bip2long\s*\([^()]*\)\s*&|2\s*\*\*\s*\(?\s*32\s*-|pow\(2,\s*\(?32\s*-|-1\s*<<\s*\(?\s*32|4294967295|0xffffffff\s*<<"
 )
 
 
@@ -307,9 +311,11 @@ def v4_netmask_math(unit: Unit) -> Iterator[Hit]:
     for found in _MASK.finditer(unit.bare):
         line = unit.line_text(found.start())
         context = unit.scope_text(found.start())
-        if not re.search(r"(?i)mask|cidr|\bip|addr|net|bits|prefix|range", line):
+        if not re.search(r"(?i)mask|cidr|\bip|addr|net|bits|prefix|range|\$\d", line):
             continue
-        if not re.search(r"(?i)\bip\w*|addr|netmask|cidr|subnet", context) or re.search(r"(?i)hash|crc|md5|rotl|rol\b|sha1|random|checksum|blowfish|tai|cdb", line):
+        if not re.search(r"(?i)(?<![a-z])ip|addr|netmask|cidr|subnet", context) and not (re.search(r"(?i)mask", context) and re.search(r"(?i)inet|sockaddr|TCPREMOTE|ip_?addr|cidr|remote_ip", unit.code)):
+            continue
+        if re.search(r"(?i)hash|crc|md5|rotl|rol\b|sha1|random|checksum|blowfish|tai|cdb", line):
             continue
         if re.search(r"AF_INET6|in6_|ipv6|IPv6|v6", context):
             continue
@@ -404,10 +410,12 @@ def hard_fail_non_ipv4(unit: Unit) -> Iterator[Hit]:
             yield Hit(match.offset, "gives up unless the address is IPv4")
     for use in unit.uses_of("ip", strong=True):
         call = unit.call(use.start)
-        if call is None or not _VALIDATOR.match(call.last) or call.last in ("ip_scan",):
+        if call is None or call.last == "ip_scan":
             continue
         defined = next((one for one in unit.functions if one.name == call.last), None)
         body = unit.code[defined.start : defined.end] if defined else ""
+        if not _VALIDATOR.match(call.last) and not re.search(r"isdigit\s*\(.*'\.'|'\.'.*isdigit\s*\(|\\d\+?\\\..*\\d", body, re.DOTALL):
+            continue
         if defined and not re.search(r"'\.'|ipv4|ip4|ip_scan|inet_aton|inet_addr|isdigit|\\d|scanf", body):
             continue
         if defined and re.search(r"AF_INET6|ipv6|ip6", body):
@@ -496,7 +504,7 @@ def sentinel_fallback(unit: Unit) -> Iterator[Hit]:
             continue
         content = unit.content(literal)
         if re.fullmatch(r"(?:TCP6?|SSL)REMOTEIP=(?:127\.0\.0\.1|0\.0\.0\.0|::1)", content) and unit.family == "c" and re.search(r"(?i)putenv|env", unit.line_text(literal.start)):
-            if "getenv" in unit.scope_text(literal.start):
+            if re.search(r"getenv", unit.scope_text(literal.start)) and re.search(r"!\s*\w|==\s*(?:NULL|0)|\belse\b", unit.code[max(0, literal.start - 160) : literal.start]):
                 yield Hit(literal.start, "an unknown peer becomes an invented address")
             continue
         if content not in SENTINELS:
@@ -514,6 +522,20 @@ def sentinel_fallback(unit: Unit) -> Iterator[Hit]:
             guarded = re.search(r"\[\s+-z\s+[\"']?\$\{?" + found[1] + r"\b", unit.code[max(0, found.start() - 160) : found.end()])
             if guarded and (any(use.name == found[1] for use in unit.uses_of("ip")) or "REMOTE" in line):
                 yield Hit(found.start(1), f"an unknown peer becomes {found[2]!r}")
+
+
+_NOTHING: Final = Literal(0, 0, 0, 0, "string")
+
+
+def _fetched(unit: Unit, target: str, offset: int) -> bool:
+    """Say whether the same name gets its value from the environment near ``offset``, in the function or the file's top level."""
+    scope = unit.scope(offset)
+    for use in unit.uses_of("ip"):
+        if (use.direct or use.name in unit.returns) and unit.scope(use.start) == scope:
+            begin, _ = unit.statement(use.start)
+            if re.search(rf"\b{re.escape(target)}\b", unit.code[begin : use.start]):
+                return True
+    return False
 
 
 def _invented(unit: Unit, start: int, end: int) -> bool:
@@ -538,9 +560,12 @@ def _invented(unit: Unit, start: int, end: int) -> bool:
             r"!\s*\(?\s*[$*]?" + re.escape(target) + r"\b|\b" + re.escape(target) + r"\s*==\s*(?:NULL|0|nil|\"\"|'')|\bunless\b[^;]*\b" + re.escape(target) + r"\b|\belse\b\s*\{?\s*[$]?" + re.escape(target) + r"\b|== -1|!ok\b|err != nil",
             guard + before,
         ) or re.search(r"\bunless\b|\bif\s+(?:not|!|!\s*defined|not defined|\$?\w+\s*(?:eq|==)\s*(?:''|\"\"|nil))", after)
-        known = any(use.name.lstrip(".") == target for use in unit.uses_of("ip"))
-        if target and tested and known and (unit.speaks_ucspi or unit.named):
-            return True
+        sure = any(use.name.lstrip(".") == target and use.strong and not use.direct for use in unit.uses_of("ip"))
+        if target and sure and unit.content(unit.literal_at(start) or _NOTHING) != "0" and not re.search(r"(?i)listen|bind|default", target):
+            declared = re.match(r"\s*(?:(?:static|const|char|string|std::string|my|our|let|var|local)\b[\s*]*)+[\w$@]+\s*:?=", before)
+            fetched = _fetched(unit, target, start)
+            if fetched and (tested or not declared):
+                return True
     call = unit.call(start)
     if call is not None and re.search(r"(?:str(?:n|l)?cpy|stralloc_copys|str_copys|sprintf|snprintf)\Z", call.last) and unit.speaks_ucspi:
         target = unit.argument_text(call, 0)

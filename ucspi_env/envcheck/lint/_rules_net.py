@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ucspi_env.envcheck.lint._unit import Unit
 
 _PEER: Final = re.compile(r"\b(getpeername|getsockname|accept4?|recvfrom)\s*\(")
-_SOCKET: Final = re.compile(r"\b(?:socket|socketpair)\s*\(\s*(?:AF|PF)_INET\s*,|\b(socket_(?:bind4|connect4|accept4|recv4|send4|tcp4?|udp4?|local4|remote4|listen4|bind4_reuse|getaddr4|connect4_timeout|peer_addr4))\s*\(")
+_SOCKET: Final = re.compile(r"\b(?:socket|socketpair)\s*\(\s*(?:AF|PF)_INET\s*,|\b(socket_(?:bind4|accept4|recv4|listen4|bind4_reuse|getaddr4|peer_addr4|remote4))\s*\(")
 _PERL: Final = re.compile(r"\b(unpack_sockaddr_in|(?<!un)sockaddr_in|inet_ntoa|IO::Socket::INET\s*->\s*new|IO::Socket::INET\b(?!6)(?=[^;\n]*;\s*$))\s*\(?", re.MULTILINE)
 _OTHERS: Final = {
     "go": re.compile(r"\"(?:tcp4|udp4)\""),
@@ -74,6 +74,10 @@ def af_inet_socket(unit: Unit) -> Iterator[Hit]:
                 continue
             if _SIX_PERL.search(unit.scope_text(found.start())):
                 continue
+            if found[1].startswith("IO") and not _listens(unit, found.start()):
+                continue
+            if found[1] == "sockaddr_in" and not re.search(r"\)\s*=\s*\Z", unit.bare[max(0, found.start() - 40) : found.start()]):
+                continue
             yield Hit(found.start(), f"`{' '.join(found[1].split())}` knows IPv4 sockets only")
         return
     pattern = _OTHERS.get(unit.language)
@@ -85,6 +89,13 @@ def af_inet_socket(unit: Unit) -> Iterator[Hit]:
                 yield Hit(found.start(), "IPv4 sockets only")
 
 
+def _listens(unit: Unit, offset: int) -> bool:
+    """Say whether the socket that is made here listens, or goes back to the peer."""
+    start, end = unit.statement(offset)
+    text = unit.code[start:end]
+    return re.search(r"\bListen\b|LocalPort|LocalAddr", text) is not None or any(start <= use.start < end for use in unit.uses_of("ip", strong=True))
+
+
 _SIX_PERL: Final = re.compile(r"sockaddr_in6|AF_INET6|getnameinfo|inet_ntop|has_ipv6|PF_INET6")
 
 
@@ -94,11 +105,14 @@ def _c_sockets(unit: Unit) -> Iterator[Hit]:
         return
     names = {found[1] for found in re.finditer(r"\bsockaddr_in\s+\*?\s*(\w+)", bare)} | {found[1] for found in re.finditer(r"\bsockaddr_in\s+\w+\s*,\s*\*?(\w+)", bare)}
     lines: set[int] = set()
+    wrapped: set[int] = set()
+    scopes: set[int] = set()
     for found in _PEER.finditer(bare):
         close = unit.closing(found.end() - 1)
         text = bare[found.end() : min(close, found.end() + 200)]
         if any(re.search(rf"\b{re.escape(name)}\b", text) for name in names):
             lines.add(unit.position(found.start())[0])
+            scopes.add(unit.scope(found.start()))
             yield Hit(found.start(), f"`{found[1]}` into sockaddr_in: an IPv6 peer becomes 0.0.0.0")
     for found in _SOCKET.finditer(bare):
         if re.search(r"AF_UNIX|AF_LOCAL", unit.line_text(found.start())):
@@ -106,15 +120,28 @@ def _c_sockets(unit: Unit) -> Iterator[Hit]:
         scope = unit.scope_text(found.start())
         if re.search(r"127\.0\.0\.1|INADDR_LOOPBACK|SIOCGIF", scope):
             continue
+        if re.search(r"\bconnect\w*\s*\(|socket_connect|timeoutconn", scope) and not re.search(r"\blisten\s*\(|\baccept", scope):
+            continue
+        if found[1] and "bind4" in found[1] and not re.search(r"socket_(?:udp|tcp|listen|accept|recv)", scope):
+            continue
+        if unit.scope(found.start()) < 0 or (found[1] is None and not re.search(r"\blisten\s*\(|\bbind\s*\(", scope)):
+            continue
+        if found.start() < unit.functions[unit.scope(found.start())].start:
+            continue
         line = unit.position(found.start())[0]
-        if not lines & {line - 1, line, line + 1}:
+        if not lines & {line - 1, line, line + 1} and (found[1] is None or unit.scope(found.start()) not in wrapped):
             lines.add(line)
+            wrapped.add(unit.scope(found.start()))
             yield Hit(found.start(), f"`{found[1] or 'socket(AF_INET)'}` knows IPv4 only")
     for found in re.finditer(r"\binet_ntoa\s*\(", bare):
         line = unit.position(found.start())[0]
-        if not lines & {line - 2, line - 1, line, line + 1, line + 2} and not re.search(r"\bchar\s*\*\s*inet_ntoa", unit.line_text(found.start())):
+        if unit.scope(found.start()) not in scopes and (unit.speaks_ucspi or re.search(r"\bgetpeername|\baccept4?\s*\(", bare)) and _PEERISH_NTOA.search(unit.statement_text(found.start())) and not re.search(r"\bchar\s*\*\s*inet_ntoa", unit.line_text(found.start())):
+            scopes.add(unit.scope(found.start()))
             lines.add(line)
             yield Hit(found.start(), "`inet_ntoa` knows IPv4 only")
+
+
+_PEERISH_NTOA: Final = re.compile(r"(?i)remote|peer|client|caddr|from|sin_addr|ip")
 
 
 @rule("U402", "family-hardcoded", BREAKS, group="socket", rank=60, remedy="family")
@@ -135,8 +162,9 @@ def family_hardcoded(unit: Unit) -> Iterator[Hit]:
 
     Use instead
         ```perl
+        use Net::IP qw(ip_is_ipv6);
         my $ip = $ENV{TCPREMOTEIP} // die "no peer\\n";
-        $milter->send_connect($name, $ip =~ /:/ && $ip !~ /^::ffff:/ ? 'tcp6' : 'tcp4', 0, $ip);
+        $milter->send_connect($name, ip_is_ipv6($ip) ? 'tcp6' : 'tcp4', 0, $ip);
         ```
 
     References
@@ -187,7 +215,7 @@ def gethostbyname_a_only(unit: Unit) -> Iterator[Hit]:
     """
     if not unit.in_scope:
         return
-    if "gethostbyname" in unit.bare:
+    if "gethostbyname" in unit.bare and unit.family in ("c", "perl", "php", "ruby"):
         for found in _LOOKUP.finditer(unit.bare):
             line = unit.line_text(found.start())
             if re.search(r"\bextern\b|^\s*#|\bhostent\s*\*+\s*gethostbyname\w*\s*\(|\buse\b|\bimport\b|\bsub\b", line) and "=" not in line:
@@ -227,7 +255,7 @@ def dnsbl_v4_reverse(unit: Unit) -> Iterator[Hit]:
     Use instead
         ```perl
         use Socket qw(inet_pton AF_INET AF_INET6);
-        my $text = $ENV{TCPREMOTEIP} // die "no peer\\n";
+        (my $text = $ENV{TCPREMOTEIP} // die "no peer\\n") =~ s/%.*//;
         my $four = inet_pton(AF_INET, $text);
         my $labels = defined $four ? join('.', reverse unpack('C4', $four)) : join('.', reverse split //, unpack('H32', inet_pton(AF_INET6, $text)));
         ```
@@ -249,7 +277,7 @@ def dnsbl_v4_reverse(unit: Unit) -> Iterator[Hit]:
         seen: set[int] = set()
         for found in _FOUR_BACK.finditer(unit.bare):
             scope = unit.scope_text(found.start())
-            if re.search(r"(?i)rbl|dnsbl|blacklist|zone|reverse|in-addr|base|list", scope) and not knows_six(unit, found.start()):
+            if re.search(r"(?i)rbl|dnsbl|blacklist|blocklist|zone", scope) and "in-addr" not in scope and not knows_six(unit, found.start()):
                 seen.add(unit.position(found.start())[0])
                 yield Hit(found.start(), "four bytes in reverse; IPv6 needs 32 nibbles")
         if unit.family == "c":
@@ -258,7 +286,7 @@ def dnsbl_v4_reverse(unit: Unit) -> Iterator[Hit]:
                 if re.match(r"\[\s*3\s*\][^{}]*?\[\s*2\s*\][^{}]*?\[\s*1\s*\][^{}]*?\[\s*0\s*\]", text) and unit.position(found.start())[0] not in seen:
                     scope = unit.scope_text(found.start())
                     called = unit.call(found.start())
-                    if called is not None and re.search(r"cat|fmt|put|printf|append", called.last) and re.search(r"(?i)rbl|dnsbl|blacklist|zone|reverse|in-addr|base", scope) and not knows_six(unit, found.start()):
+                    if called is not None and re.search(r"cat|fmt|put|printf|append", called.last) and re.search(r"(?i)rbl|dnsbl|blacklist|blocklist|zone", scope) and "in-addr" not in scope and not knows_six(unit, found.start()):
                         seen.add(unit.position(found.start())[0])
                         yield Hit(found.start(), "four bytes in reverse; IPv6 needs 32 nibbles")
 
@@ -298,5 +326,5 @@ def v4_protocol_field(unit: Unit) -> Iterator[Hit]:
     for literal in unit.literals:
         if 8 <= literal.outer - literal.inner < 120:
             content = unit.content(literal)
-            if (content.startswith("227 ") or "Entering Passive" in content) or (content.count(",") >= 4 and _PASSIVE.search(content) and re.search(r"%\w*[dui],\s?%\w*[dui],\s?%\w*[dui],\s?%", content)):
+            if (content.startswith("227 ") or "Entering Passive" in content) or (content.count(",") >= 4 and re.search(r"\b(?:PASV|PORT)\b", unit.code) and _PASSIVE.search(content) and re.search(r"%\w*[dui],\s?%\w*[dui],\s?%\w*[dui],\s?%", content)):
                 yield Hit(literal.start, "the field has four bytes for the address")

@@ -113,10 +113,12 @@ def dot_split(unit: Unit) -> Iterator[Hit]:
                 yield Hit(use.start, f"`{_names(by)}` cuts the address at its dots; IPv6 text has none")
             continue
         cut = _dotted(unit, use)
+        if cut and "::ffff" in unit.statement_text(use.start):
+            continue
         if cut and not _block_list(unit, use) and not (tests_colon(unit, use.start) and not use.direct):
             yield Hit(cut[0], f"`{cut[1]}` cuts {_names(use.name.lstrip('.'))} at its dots; IPv6 text has none")
         loop = re.compile(r"(?:\s*\[[^\[\]]{0,30}\]|\b)\s*(?:==|!=)\s*'\.'").match(unit.code, use.end)
-        if loop and unit.language in ("c", "cpp") and not _reverse_loop(unit, use) and not _digit_loop(unit, use):
+        if loop and unit.language in ("c", "cpp") and re.search(r"\b(?:for|while)\b", unit.code[max(0, use.start - 160) : use.start]) and "':'" not in unit.statement_text(use.start) and not _reverse_loop(unit, use) and not _digit_loop(unit, use):
             yield Hit(use.start, f"a loop looks for the dots of {_names(use.name.lstrip('.'))}; IPv6 text has none")
 
 
@@ -209,7 +211,7 @@ def _loose_patterns(unit: Unit, seen: set[int]) -> Iterator[Hit]:
 
 
 _SCAN: Final = re.compile(r"\b[vf]?s?scanf\s*\(")
-_FOUR: Final = re.compile(r"%\d*h{0,2}l?(?:[dui]|\[0-9\])(?:%\*c)?\.%\d*h{0,2}l?(?:[dui]|\[0-9\])\.%\d*h{0,2}l?(?:[dui]|\[0-9\])\.%")
+_FOUR: Final = re.compile(r"(?:%[*]?\d*h{0,2}l?(?:[dui]|\[[^\]]{1,12}\])(?:%\*c)?\.){3}%")
 
 
 @rule("U103", "sscanf-quad", BREAKS, group="text", rank=30, remedy="parse")
@@ -301,14 +303,16 @@ def ipv4_parsers(unit: Unit) -> Iterator[tuple[str, int, Use | None]]:
     for use in unit.uses_of("ip"):
         call = unit.call(use.start)
         if call is not None and _plain_argument(unit, call, use):
-            if _ATON.match(call.last) and _ATON.fullmatch(call.last + "("):
+            if _ATON.fullmatch(call.last + "(") and (call.index == 0 or "->" in call.name):
+                if unit.scope(use.start) >= 0 and use.start < unit.functions[unit.scope(use.start)].start:
+                    continue
                 if unit.language == "perl" and _known_v4(unit, use):
                     continue
                 if not use.strong and not unit.in_scope:
                     continue
                 if not _has_twin(unit, use):
                     yield call.last, _call_start(unit, call), use
-            elif call.last in ("inet_pton", "Inet_pton") and re.fullmatch(r"(?:AF|PF)_INET", unit.argument_text(call, 0)) and not _has_twin(unit, use):
+            elif call.last in ("inet_pton", "Inet_pton") and re.fullmatch(r"(?:AF|PF)_INET", unit.argument_text(call, 0)) and not re.search(r"inet_pton\s*\(\s*(?:AF|PF)_INET6", unit.code) and not _has_twin(unit, use):
                 yield "inet_pton(AF_INET)", _call_start(unit, call), use
             elif call.last in ("gethostbyaddr",) and "inet_aton" in unit.argument_text(call, 0):
                 yield "inet_aton", use.start, use
@@ -398,7 +402,7 @@ def first_colon_split(unit: Unit) -> Iterator[Hit]:
         call = unit.call(use.start)
         if call is not None and call.last in ("split", "explode", "Split", "SplitN", "strtok", "strsep", "Cut", "splitn", "preg_split", "splitOn", "str_tok"):
             separators = [unit.argument_text(call, index) for index in range(min(4, len(unit.arguments(call)))) if index != call.index]
-            if any(re.fullmatch(r"[\"']:[\"']|/:/|m?[/{]:[/}]", one) for one in separators) or re.search(r"split\s*\(?\s*(?:/:/|['\"]:['\"])\s*,\s*\Z", unit.code[max(0, use.start - 30) : use.start]):
+            if any(re.fullmatch(r"[\"']:[\"']|/\\?:/|m?[/{]\\?:[/}]", one) for one in separators) or re.search(r"split\s*\(?\s*(?:/\\?:/|['\"]:['\"])\s*,\s*\Z", unit.code[max(0, use.start - 30) : use.start]):
                 yield Hit(use.start, "cuts at the first colon, of which IPv6 text has many")
         if re.compile(r"\s*\.\s*(?:split\w*|partition|split_once)\s*(?:\(\s*)?(?:\d\s*,\s*)?['\"]:['\"]").match(unit.code, use.end):
             yield Hit(use.start, "cuts at the first colon, of which IPv6 text has many")
@@ -468,6 +472,8 @@ def zone_id(unit: Unit) -> Iterator[Hit]:
         RFC 4007 section 11, RFC 6874.
     """
     for use in unit.uses_of("ip", strong=True):
+        if not use.proved:
+            continue
         scope = unit.scope_text(use.start)
         handled = re.search(r"'%'|\"%\"|/%|%\.\*|'%[^ds]|AI_NUMERICHOST|if_nametoindex|scope_id|[Zz]one", scope) is not None
         call = unit.call(use.start)
@@ -533,6 +539,8 @@ def mapped_not_normalised(unit: Unit) -> Iterator[Hit]:
         if pattern_sort(match.pattern) in ("colon", "mapped") and (match.use.strong or unit.in_scope) and not _unmaps(unit, match.offset):
             yield Hit(match.offset, "a mapped IPv4 address has colons as well: this takes it for IPv6")
     for branch in case_branches(unit):
+        if "[" in unit.code[branch.offset : branch.offset + 60].split("\n")[0]:
+            continue
         if branch.glob in ("*:*", "*:", ":*") and not re.search(r"::ffff:\*?|ffff", unit.scope_text(branch.offset)):
             yield Hit(branch.offset, "a mapped IPv4 address has colons as well: this takes it for IPv6")
     for use in unit.uses_of("ip", strong=True):
@@ -587,6 +595,9 @@ def _dot_test(unit: Unit, offset: int) -> bool:
 
 
 def _unmaps(unit: Unit, offset: int) -> bool:
+    """Say whether mapped addresses are known of in the function, or the test only chooses brackets for the text."""
+    if re.search(r"[\"'`]\[[\"'`%$#{]|\[IPv6", unit.code[offset : offset + 160]):
+        return True
     return re.search(r"(?i)v4mapped|unmap|to_canonical|ipv4_mapped|::ffff|V4MAPPREFIX|\.native|\\xff\\xff|inet_pton", unit.scope_text(offset)) is not None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from ucspi_env.envcheck.lint._model import BREAKS, SECURITY, Hit, rule
-from ucspi_env.envcheck.lint._names import is_ipish
+from ucspi_env.envcheck.lint._names import is_ipish, is_peerish
 
 if TYPE_CHECKING:
     from ucspi_env.envcheck.lint._unit import Unit, Use
@@ -64,7 +64,7 @@ def fixed_buffer(unit: Unit) -> Iterator[Hit]:
         offset = found.start(3)
         scope = unit.scope_text(offset)
         reached = _copied_into(unit, name, offset)
-        if not reached and not (unit.in_scope and is_ipish(name)):
+        if not reached and not (unit.in_scope and is_ipish(name) and (unit.speaks_ucspi or size[0].isdigit() or is_peerish(name))):
             continue
         if found[1] and not reached:
             continue
@@ -82,11 +82,11 @@ def fixed_buffer(unit: Unit) -> Iterator[Hit]:
         reported.add(name)
         yield Hit(offset, f"`{name}[{size}]` holds a dotted quad; IPv6 text needs 46 bytes, 62 with a zone")
     for found in _LIMIT.finditer(unit.code):
-        if unit.in_scope and not re.search(r"(?i)version|family|proto|type|AF_|opt|flag|VERSION|VER\b|PF_|STATE|ERR", found[1]) and re.search(r"(?i)len|max|siz|fmt|buf|str", found[1]):
+        if unit.in_scope and not re.search(r"(?i)IP_?V?4|IPS\b|ADDRS\b|version|family|proto|type|AF_|opt|flag|VERSION|VER\b|PF_|STATE|ERR", found[1]) and re.search(r"(?i)len|max|siz|fmt|buf|str", found[1]):
             yield Hit(found.start(1), f"`{found[1]}` is the length of a dotted quad; IPv6 text needs 45 characters, 61 with a zone")
     for use in unit.uses_of("ip", strong=True):
         call = unit.call(use.start)
-        if call is None or not re.search(r"(?:strn\w*cpy|strlcpy|snprintf|memcpy|xstrncpy|strncat|byte_copy)\Z", call.last):
+        if call is None or not re.search(r"(?:strn\w*cpy|strlcpy|snprintf|xstrncpy|strncat)\Z", call.last):
             continue
         spans = unit.arguments(call)
         sizes = [unit.argument_text(call, index) for index in range(1, min(4, len(spans))) if index != call.index]
@@ -157,7 +157,7 @@ def int32_storage(unit: Unit) -> Iterator[Hit]:
     Use instead
         ```perl
         use Socket qw(inet_pton AF_INET AF_INET6);
-        my $text = $ENV{TCPREMOTEIP} // die "no peer\\n";
+        (my $text = $ENV{TCPREMOTEIP} // die "no peer\\n") =~ s/%.*//;
         my $bytes = inet_pton(AF_INET, $text) // inet_pton(AF_INET6, $text) // die "no address\\n";
         ```
 
@@ -187,10 +187,14 @@ def int32_storage(unit: Unit) -> Iterator[Hit]:
             if re.search(r"(?i)\bip\w*|addr|\w*ip\b|\bdot|quad|octet|inet", operands) and not re.search(r"(?i)crc|md5|sha|utf|rgb|color|magic|uint32_unpack|cdb|hash|b64|base64", operands):
                 seen.add(line)
                 yield Hit(found.start(), "the address becomes a 32-bit number")
+    if unit.language == "perl" and "intip" in unit.bare:
+        for found in re.finditer(r"\bpack\s*\(", unit.bare):
+            if "intip" in unit.bare[found.end() : min(unit.closing(found.end() - 1), found.end() + 600)]:
+                yield Hit(found.start(), "four bytes: an IPv6 address has sixteen")
     if unit.family == "php" and "long2ip" in unit.bare and unit.in_scope:
         for found in re.finditer(r"\blong2ip\s*\(", unit.bare):
             yield Hit(found.start(), "the address is kept as a 32-bit number")
-    if unit.family == "c" and unit.in_scope:
+    if unit.family == "c" and unit.speaks_ucspi:
         for found in re.finditer(r"\b(?:byte_copy\s*\([^;]*?,\s*4\s*,|memcpy\s*\([^;()]*(?:\([^()]*\)[^;()]*)*,\s*4\s*\))", unit.bare):
             text = unit.bare[found.start() : unit.statement(found.start())[1]]
             if not re.search(r"(?i)\bip\b|addr|\bip\w*|\w*ip\b", text) or re.search(r"(?i)AF_INET6|ip6|12\b|sin_addr|sin6|V4mapped|dnsip|answer|\bout\b|port|uint32", text):
@@ -284,7 +288,7 @@ def _is_key(unit: Unit, use: Use) -> bool:
         return False
     if language == "perl":
         if re.search(r"(?:\$\w+|->|\])\s*\{\s*[\"']?\Z", before) and re.match(r"[\"']?\s*\}", after) and not use.name.startswith((".", "TCP")) and unit.code[use.start] == "$":
-            return True
+            return not re.search(r"=~\s*s/[^/\n]*\$/|=~\s*s/[^/\n]*\$//|s/\(", unit.scope_text(use.start))
         literal = unit.literal_at(use.start)
         if literal is not None and literal.kind == "string" and use.start > literal.start:
             content = unit.text[literal.inner : use.start]

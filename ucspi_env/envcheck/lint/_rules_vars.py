@@ -64,7 +64,7 @@ def wrong_variable_family(unit: Unit) -> Iterator[Hit]:
         mates = [other for other in four if unit.scope(other.start) == scope]
         begin, _ = unit.statement(use.start)
         overrides = [other for other in mates if other.start < use.start and other.start >= use.start - 700]
-        if overrides and re.search(r"!\s*\w|\|\||//|:-|:=", unit.code[begin : use.start][-40:]) and not re.search(r"=\s*\Z", unit.code[begin : use.start]):
+        if overrides and re.search(r"if\s*\(?\s*!\s*(\w+)\s*\)?\s*\{?\s*\1\s*=\s*\Z|(?:\|\||//|\bor|:-[\"']?)\s*\Z|-z\s[^;]*;\s*then\s+\w+=[\"']?\Z", unit.code[max(0, use.start - 160) : use.start]):
             continue
         if overrides and not _assigned(unit, use):
             continue
@@ -87,7 +87,7 @@ def _assigned(unit: Unit, use: Use) -> bool:
 
 
 def _written(unit: Unit) -> Iterator[Hit]:
-    if re.search(r"\baccept4?\s*\(|\blisten\s*\(", unit.bare) and unit.family == "c":
+    if re.search(r"\b(?:\w*accept4?|listen|connect|socket_accept\w*|socket_connect\w*|timeoutconn\w*)\s*\(", unit.bare) and unit.family == "c":
         return
     if unit.language in ("sh", "sql") or re.search(r"TCP6REMOTE|unset_?env|env_unset|Unsetenv|clearenv", unit.code) and re.search(r"TCP6REMOTE", unit.code):
         return
@@ -308,7 +308,12 @@ def _c_missing(unit: Unit) -> Iterator[Hit]:
     for use in unit.uses_of("ip", "host", "port"):
         if not use.direct or not use.name.isupper():
             continue
+        if not re.match(r"(?:\w+::)?(?:secure_)?getenv\b|env_get\b", unit.code[use.start : use.end]):
+            continue
         call = unit.call(use.start)
+        printed = call is not None and re.search(r"printf|syslog|puts", call.last) is not None
+        if printed and re.search(rf"(?:if|!|&&|\|\|)[\s(!]*(?:\w+\s*=\s*)?\w*getenv\w*\s*\(\s*\"{use.name}\"|=\s*getenv\s*\(\s*\"{use.name}\"\s*\)\s*;\s*if\b", unit.code):
+            continue
         if call is not None and _DEREFERENCES.search(call.last) and not SETTER.search(call.name):
             scope = unit.scope_text(use.start)
             if not re.search(rf"(?:if|&&|\|\||!|\?|==|!=|=)[\s(]*\w*(?:getenv|env_get)\w*\s*\(\s*\"{use.name}\"\s*\)(?:\s*(?:\)|&&|\|\||==|!=|\?|;))", scope) and use.kind != "port":

@@ -48,6 +48,8 @@ def address_literal_brackets(unit: Unit) -> Iterator[Hit]:
                 yield Hit(found.start(), "`ip_scanbracket` knows [1.2.3.4] only, not [IPv6:…]")
     for use in unit.uses_of("ip", strong=True):
         before = unit.code[max(0, use.start - 60) : use.start]
+        if re.search(r"=\s*\"\[[$%#]|\[%s\]|'\['|\"\[\"", unit.scope_text(use.start)):
+            continue
         if re.search(r"@\[[\"']?\s*(?:\.|\+|,)?\s*\Z", before) or re.search(r"(?:HELO|EHLO)\s+\[?[\"']?\s*(?:\.|\+|,)?\s*\Z", before):
             yield Hit(use.start, "an IPv6 literal needs [IPv6:…]")
         elif re.search(r"https?://[\"']?\s*(?:\.|\+)?\s*\Z", before) or _url_format(unit, use):
@@ -68,8 +70,8 @@ def _joined(unit: Unit, use: Use) -> bool:
     before = unit.code[max(0, use.start - 3) : use.start]
     if before.endswith("[") and unit.language != "go":
         return False
-    port = r"(?:\$\{?)?(?:\w*(?:->|\.|\{))?[\"']?\w*(?i:port)\w*"
-    if unit.language in ("sh", "perl", "ruby", "php") and re.match(r":(?:#\{)?(?:\$?\{?\$?)" + r"(?:\w*(?:->|\.|\{|ENV\{)['\"]?)*\w*(?i:port)", after):
+    port = r"[\w.$>{(\[\"'#-]{0,28}?(?i:port)"
+    if unit.language in ("sh", "perl", "ruby", "php") and re.match(r"\}?:" + port, after):
         return True
     if re.match(r"\s*(?:\+|\.|\+\+|<<|<>)\s*[\"']:[\"']\s*(?:\+|\.|\+\+|<<|<>)\s*" + port, after):
         return True

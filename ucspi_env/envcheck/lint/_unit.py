@@ -53,7 +53,8 @@ _AFTER: Final = re.compile(
     r"[\s\"')}\]`]*(?:\Z|;|\n|\|\||//(?!/)|\bor\b|\band\b|\bif\b|\bunless\b|&&|\?\?|\?(?!\.)|:(?!:)|,|&?==?\s*(?:NULL|nullptr|0|nil|undef)\b|!=|<\s*0|\{"
     r"|\.(?:clone|to_string|to_owned|unwrap\w*|expect|trim\w*|strip|chomp|dup|to_s|c_str|freeze|downcase|into|as_str|ok|as_deref)\b|\[:\]|>>=|as\b|rescue\b)"
 )
-_SPLITTERS: Final = re.compile(r".*(?:\?|\|\||//|\bor\b|\?\?|(?<!:):(?!:)|,|&&|\bthen\b|\belse\b)", re.DOTALL)
+_HASKELL_LIFT: Final = re.compile(r"\b(?:fromMaybe|maybe|fmap|liftM)\b(?:\s*\"[^\"]*\")?(?:\s+id)?\s*(?:<\$>|\$)?\s*")
+_SPLITTERS: Final = re.compile(r".*(?:\?|\|\||//|\bor\b|\?\?|(?<!:):(?!:)|&&|\bthen\b|\belse\b)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +77,9 @@ class Use:
         end: offset past it.
         name: the identifier.
         kind: "ip", "host", "port", "info" or "proto".
-        strong: whether the flow proves it; otherwise only its name says so.
+        strong: whether it is the peer's for sure: by the flow, or by a name that a file with sources uses for nothing else.
         direct: whether the expression fetches the variable itself.
+        proved: whether the flow leads here from where the variable is fetched.
     """
 
     start: int
@@ -86,6 +88,7 @@ class Use:
     kind: str
     strong: bool
     direct: bool = False
+    proved: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -473,6 +476,8 @@ _COPIES: Final = re.compile(
 _MEMBER: Final = {"perl": re.compile(r"->\s*\{?['\"]?\Z|\{['\"]?\Z"), "php": re.compile(r"->\Z|\[['\"]\Z")}
 _ACCESSOR: Final = re.compile(r"(?i)(?:remote|client|peer)_?(?:ip|addr)\Z")
 _ROUNDS: Final = 6
+_ASSIGNS: Final = re.compile(r"\s*(?:\[[^\[\]]*\])?\s*:?=(?![=~>])\s*")
+_OTHER_VALUE: Final = re.compile(r"(?:\(\s*[\w\s*]+\)\s*)?(?:&?\*?[A-Za-z_$]\w*(?:(?:->|\.|::)\w+)*\s*(?:\(|\[|;|\+)|\()")
 
 
 class _Flow:
@@ -483,6 +488,8 @@ class _Flow:
         self.known: dict[tuple[int, str], str] = {}
         self.sources: list[Use] = []
         self.by_name: dict[str, list[Function]] = {}
+        self.tainting: dict[tuple[int, str], set[int]] = {}
+        self.assignments: dict[tuple[int, str], tuple[list[int], list[bool | None]]] = {}
 
     def run(self) -> list[Use]:
         unit = self.unit
@@ -544,6 +551,9 @@ class _Flow:
                 continue
             start = call.open - len(re.search(r"\s*\Z", bare[: call.open])[0]) - len(call.name)  # type: ignore[index]
             yield Use(max(start, 0), min(call.close + 1, len(bare)), content, kind, strong=True, direct=True)
+        if self.unit.family == "c":
+            for match in re.finditer(r"\bgetprotoenv\s*\(\s*(?:0|NULL)\s*\)", bare):
+                yield Use(match.start(), match.end(), "PROTO", "proto", strong=True, direct=True)
         if unit.language in ("perl", "sh"):
             for name in unit.index:
                 kind = kind_of_variable(name)
@@ -655,6 +665,8 @@ class _Flow:
             return None
         if unit.language == "sh":
             return self.shell_use(name, kind, offset, strong=True)
+        if scope != FILE and self.overwritten(scope, name, offset):
+            return None
         start = offset
         if unit.language in SIGILS:
             sigil = view[max(0, offset - 1) : offset]
@@ -665,6 +677,34 @@ class _Flow:
             if not re.search(r"\{\Z", view[max(0, offset - 2) : offset]):
                 return None
         return Use(start, offset + length, name, kind, strong=True)
+
+    def overwritten(self, scope: int, name: str, offset: int) -> bool:
+        """Say whether the last assignment before ``offset``, in the order of the text, gave the name some other value."""
+        key = scope, name
+        if key not in self.assignments:
+            unit, function = self.unit, self.unit.functions[scope]
+            places: list[int] = []
+            foreign: list[bool | None] = []
+            for place in unit.index.get(name, ()):
+                if not function.start <= place < function.end:
+                    continue
+                match = _ASSIGNS.match(unit.bare, place + len(name))
+                if match and unit.bare[max(0, place - 1) : place] not in (".", ">"):
+                    places.append(place)
+                    other = _OTHER_VALUE.match(unit.bare, match.end()) is not None
+                    mentions = re.search(rf"\b{name}\b", re.split(r"[;)]", unit.bare[match.end() : match.end() + 60])[0]) is not None
+                    constant = re.match(r"(?:\([\w\s*]+\)\s*)?(?:[\"'0-9]|NULL|nil|undef)", unit.bare[match.end() : match.end() + 30])
+                    foreign.append(None if constant else other and not mentions)
+            self.assignments[key] = places, foreign
+        places, foreign = self.assignments[key]
+        at = bisect.bisect_left(places, offset) - 1
+        # A constant is what a missing address is replaced by: the name stays what it was.
+        while at >= 0 and foreign[at] is None:
+            at -= 1
+        if at < 0:
+            return False
+        learned = self.tainting.get(key, set())
+        return foreign[at] is True and not any(places[at] - 40 <= one <= places[at] + 40 for one in learned)
 
     def follow(self, use: Use) -> None:
         unit = self.unit
@@ -728,6 +768,7 @@ class _Flow:
         split = _SPLITTERS.match(before)
         if split and operator != "=>":
             before = before[split.end() :]
+        before = _HASKELL_LIFT.sub("", before)
         if len(before) > 120 or _PASSING.sub("", before).strip():
             return False
         return _AFTER.match(after) is not None
@@ -735,6 +776,9 @@ class _Flow:
     def learn_left(self, left: str, use: Use, offset: int, operator: str) -> None:
         unit = self.unit
         left = left.rstrip()
+        pair = re.search(r"([A-Za-z_]\w*)\s*,\s*(?:ok|err|_|exists|found|present|\w{1,5})\Z", left)
+        if pair and unit.language == "go":
+            left = left[: pair.end(1)]
         match = re.search(
             r"(?P<base>(?:[$@%*&]*[A-Za-z_]\w*(?:\[[^\[\]]{0,40}\])?(?:->|\.|::))*(?:\{['\"]?)?)?(?P<name>[A-Za-z_]\w*)(?P<tail>['\"]?\}?(?:\[[^\[\]]{0,40}\])?)(?:\s*:\s*[^=:]{1,40})?\s*\Z",
             left,
@@ -754,7 +798,9 @@ class _Flow:
                 return
             self.learn(FILE, "." + name, use.kind)
             return
-        self.learn(self.home(name, offset), name, use.kind)
+        home = self.home(name, offset)
+        self.tainting.setdefault((home, name), set()).add(offset)
+        self.learn(home, name, use.kind)
 
     def home(self, name: str, offset: int) -> int:
         """Return the scope that declares ``name``, seen from ``offset``."""
@@ -845,17 +891,17 @@ class _Flow:
         previous = view[max(0, offset - 2) : offset]
         if unit.language in SIGILS:
             if previous[-1:] in ("$", "@"):
-                return Use(offset - 1, offset + len(name), name, "ip", strong=strong)
+                return Use(offset - 1, offset + len(name), name, "ip", strong=strong, proved=False)
             if previous in ("${", "@{"):
-                return Use(offset - 2, offset + len(name), name, "ip", strong=strong)
+                return Use(offset - 2, offset + len(name), name, "ip", strong=strong, proved=False)
             if previous == "->" or (
                 previous.endswith("{") and view[offset + len(name) : offset + len(name) + 1] == "}"
             ):
-                return Use(offset, offset + len(name), name, "ip", strong=strong)
+                return Use(offset, offset + len(name), name, "ip", strong=strong, proved=False)
             return None
         if unit.bare[offset] != view[offset] and not previous.endswith("{"):
             return None
         following = re.compile(r"\s*(\(|:(?!:))?").match(view, offset + len(name))
         if following and following[1] == "(":
             return None
-        return Use(offset, offset + len(name), name, "ip", strong=strong)
+        return Use(offset, offset + len(name), name, "ip", strong=strong, proved=False)
