@@ -205,6 +205,12 @@ def test_a_server_that_is_not_there_is_a_failure_with_tcpclients_message(inside:
     assert run(inside, [*command(name), "127.0.0.1"]) == (111, b"", message.encode())
 
 
+def test_closed_descriptors_do_not_confuse_a_client(inside: Namespace, serve: Callable[..., Server]) -> None:
+    serve(PORTS["finger@"], b"x\r\n", until=None)
+    status, _, stderr = run(inside, ["sh", "-c", '"$@" <&- >&-', "sh", *command("finger@"), "127.0.0.1"])
+    assert (status, stderr) == (111, b"")  # reached, and nowhere to show the reply
+
+
 @pytest.mark.parametrize("name", ["who@", "http@"])
 def test_a_reader_that_leaves_ends_the_client_though_the_server_goes_on(
     inside: Namespace, serve: Callable[..., Server], name: str

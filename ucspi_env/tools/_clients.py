@@ -10,7 +10,7 @@ import os
 import signal
 
 from ucspi_env.tools._catalogue import command
-from ucspi_env.tools._copier import chunks, write
+from ucspi_env.tools._copier import chunks, pipe, write
 from ucspi_env.tools._exec import default_signals, own_environ
 from ucspi_env.tools._program import EXIT_TROUBLE, fatal
 
@@ -54,8 +54,8 @@ def show(
     default_signals(pipe=False)
     argv = client(host, port, *(RECEIVE if say is None else command("mconnect-io")))
     try:
-        reply, reply_writer = os.pipe()
-        speech_reader, speech = os.pipe()
+        reply, reply_writer = pipe()
+        speech_reader, speech = pipe()
         actions: list[tuple[int, int, int]] = [(os.POSIX_SPAWN_DUP2, reply_writer, 1)]
         if say is not None:
             actions.append((os.POSIX_SPAWN_DUP2, speech_reader, 0))

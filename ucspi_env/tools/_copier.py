@@ -166,7 +166,7 @@ def run_between(
     from ucspi_env.tools._program import fatal, write_line
 
     try:
-        ends = _pipe() + _pipe()
+        ends = pipe() + pipe()
     except OSError as error:
         raise fatal(program, "unable to create pipe", error) from None
     program_in, to_program, from_program, program_out = ends
@@ -213,8 +213,12 @@ def _copy(
     leaving()
 
 
-def _pipe() -> tuple[int, int]:
-    """A pipe whose ends are not descriptors 0 to 2, even where those were closed."""
+def pipe() -> tuple[int, int]:
+    """A pipe whose ends are not descriptors 0 to 2, even where those were closed.
+
+    Raises:
+        OSError: there is none to be had.
+    """
     reader, writer = os.pipe()
     return _above_stderr(reader), _above_stderr(writer)
 
