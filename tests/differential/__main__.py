@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.differential import harness
-from tests.differential.document import document
+from tests.differential.document import document, explained
 from tests.differential.table import ROWS
 from tests.support import default_signals, peers
 
@@ -63,7 +63,13 @@ def main(arguments: list[str]) -> int:
         case ["accept"]:
             golden = json.loads(GOLDEN.read_text())
             seen = run(list(ROWS), harness.install_ours)
-            _write(OURS, {name: one for name, one in seen.items() if one != golden[name]})
+            differing = {name: one for name, one in seen.items() if one != golden[name]}
+            unexplained = [name for name in differing if not explained(name)]
+            crashed = [name for name in differing if "Traceback" in str(differing[name])]
+            if unexplained or crashed:
+                print("without a reason:", *unexplained, "\nwith a traceback:", *crashed, file=sys.stderr)
+                return 1
+            _write(OURS, differing)
         case []:
             PAGE.write_text(document(ROWS, json.loads(GOLDEN.read_text()), json.loads(OURS.read_text())))
         case ["try", *names]:

@@ -31,6 +31,11 @@ def rows_of(difference: Difference, marked: Sequence[str]) -> list[str]:
     return [name for name in marked if any(fnmatch.fnmatchcase(name, pattern) for pattern in difference.rows)]
 
 
+def explained(name: str) -> bool:
+    """Whether there is a reason for a row to differ."""
+    return any(rows_of(one, [name]) for one in DIFFERENCES if not one.kept)
+
+
 def document(rows: Sequence[Row], golden: Mapping[str, Observation], ours: Mapping[str, Observation]) -> str:
     """The whole page.
 

@@ -24,6 +24,7 @@ joe@1.2.3.4:allow,JOE=/yes/
 ::1:deny
 :allow
 """
+ENDLESS = "mkfifo f; exec 3<>f"  # descriptor 3 is an input that neither says anything nor ends
 COMPILE = "tcprules r.cdb r.tmp <rules"
 
 
@@ -472,8 +473,8 @@ def _lines() -> list[Row]:
         pipe("recordio-odd-bytes", "recordio cat", odd),
         pipe("recordio-long-line", "recordio sh -c 'cat >/dev/null'", "x" * 600 + "\n"),
         pipe("recordio-exit-code", "recordio sh -c 'cat >/dev/null; exit 9'", "a\n"),
-        pipe("recordio-program-missing", "recordio ./nosuch", "", unordered=True),
-        pipe("recordio-program-named-dashes", "recordio -- true", "", unordered=True),
+        pipe("recordio-program-missing", f"{ENDLESS}; recordio ./nosuch <&3", "", unordered=True),
+        pipe("recordio-program-named-dashes", f"{ENDLESS}; recordio -- true <&3", "", unordered=True),
         pipe("recordio-stderr-closed", "recordio cat 2>&- | cat", "a\n"),
         pipe("argv0-name", "argv0 sh other -c 'echo $0'", ""),
         pipe("argv0-name-empty", "argv0 sh '' -c 'echo \"<$0>\"'", ""),
