@@ -455,14 +455,14 @@ DIFFERENCES = (
         ),
     ),
     Difference(
-        "D7",
+        "D6",
         "rblsmtpd without a caller",
         "Without `$TCPREMOTEIP` the lists are asked for their own names.",
         "They are not asked, and a warning says why.",
         rows=("rblsmtpd-no-address",),
     ),
     Difference(
-        "D6",
+        "D7",
         "a program without a name",
         "`argv0 prog ''` gives prog an empty argv[0].",
         "Python cannot do that; argv0 says so, and exits 111.",

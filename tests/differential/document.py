@@ -44,7 +44,7 @@ def document(rows: Sequence[Row], golden: Mapping[str, Observation], ours: Mappi
         golden: what Debian's programs did.
         ours: what ours do in the rows that differ.
     """
-    commands = {row.name: row.command for row in rows}
+    table = {row.name: row for row in rows}
     page = INTRODUCTION.format(rows=len(rows), same=len(rows) - len(ours))
     page += "| | about | |\n|---|---|---|\n"
     for one in DIFFERENCES:
@@ -55,7 +55,7 @@ def document(rows: Sequence[Row], golden: Mapping[str, Observation], ours: Mappi
             f'\n## <a id="{one.code.lower()}"></a>{one.code}: {one.title}\n\n*C:* {one.theirs}\n\n*Here:* {one.ours}\n'
         )
         for name in rows_of(one, list(ours)):
-            page += _example(commands[name], golden[name], ours[name])
+            page += _example(table[name], golden[name], ours[name])
         shown = [f"`tests/{test}`" for test in one.tests]
         if one.kept:
             shown = [f"`{name}`" for name in one.rows]
@@ -64,8 +64,12 @@ def document(rows: Sequence[Row], golden: Mapping[str, Observation], ours: Mappi
     return page
 
 
-def _example(command: str, theirs: Observation, ours: Observation) -> str:
-    text = f"\n```\n$ {command}\n"
+def _example(row: Row, theirs: Observation, ours: Observation) -> str:
+    text = "\n```\n"
+    for line in row.files.get("rules", "").splitlines()[:5]:
+        text += f"rules: {_line(line)}\n"
+    given = [f"{name}={value}" for name, value in row.env.items() if value is not None]
+    text += f"$ {' '.join([*given, row.command])}\n"
     for field in ours:
         if ours[field] != theirs.get(field):
             text += _told("C", field, theirs.get(field), ours[field]) + _told(
