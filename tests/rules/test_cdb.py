@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import struct
 from functools import partial
@@ -60,6 +61,14 @@ def test_every_key_of_a_large_file_is_found_whatever_was_asked_before() -> None:
         assert reader.find(key) == data
         assert reader.find(key + b":") is None
         assert reader.find(key[:-2]) is None
+
+
+def test_a_mapped_file_is_a_buffer_like_any_other(tmp_path: Path) -> None:
+    (tmp_path / "r.cdb").write_bytes(dumps([(b"key", b"data")]))
+    with (tmp_path / "r.cdb").open("rb") as file:
+        mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+        assert Reader.over(mapping).find(b"key") == b"data"
 
 
 def test_an_empty_file_of_2048_zero_bytes_is_a_sound_one() -> None:
