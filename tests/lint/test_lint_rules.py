@@ -14,13 +14,44 @@ from ucspi_env.envcheck.lint._pages import explain_text, rules_page
 from ucspi_env.envcheck.lint._remedies import REMEDIES, remedy
 
 ROOT = Path(__file__).resolve().parents[2]
-CATALOGUE = """
-dnsbl-v4-reverse skipped-check mapped-not-normalised stale-regex-captures sentinel-fallback af-inet-socket prefix-string-match
-v4-netmask-math substring-match noncanonical-key wrong-variable-family proto-gate proto-prefix-no-fallback missing-env zone-id
-mapped-strip-overrun fixed-buffer inet-aton-family hard-fail-non-ipv4 ipv4-only-regex sscanf-quad dot-split int32-storage
-db-column-too-short string-equality-allowlist gethostbyname-a-only family-hardcoded address-literal-brackets host-port-colon-join
-first-colon-split log-delimiter-collision remotehost-trust shell-unquoted sql-interpolation v4-only-library v4-protocol-field
-""".split()
+CATALOGUE = [
+    "dnsbl-v4-reverse",
+    "skipped-check",
+    "mapped-not-normalised",
+    "stale-regex-captures",
+    "sentinel-fallback",
+    "af-inet-socket",
+    "prefix-string-match",
+    "v4-netmask-math",
+    "substring-match",
+    "noncanonical-key",
+    "wrong-variable-family",
+    "proto-gate",
+    "proto-prefix-no-fallback",
+    "missing-env",
+    "zone-id",
+    "mapped-strip-overrun",
+    "fixed-buffer",
+    "inet-aton-family",
+    "hard-fail-non-ipv4",
+    "ipv4-only-regex",
+    "sscanf-quad",
+    "dot-split",
+    "int32-storage",
+    "db-column-too-short",
+    "string-equality-allowlist",
+    "gethostbyname-a-only",
+    "family-hardcoded",
+    "address-literal-brackets",
+    "host-port-colon-join",
+    "first-colon-split",
+    "log-delimiter-collision",
+    "remotehost-trust",
+    "shell-unquoted",
+    "sql-interpolation",
+    "v4-only-library",
+    "v4-protocol-field",
+]
 
 
 def blocks(text: str) -> list[tuple[str, str]]:
@@ -43,7 +74,7 @@ def test_a_code_or_name_cannot_be_given_twice() -> None:
 
     before = dict(RULES)
     for code, name in (("U101", "fresh-name"), ("U199", "dot-split"), ("X1", "fresh-name"), ("U199", "Bad Name")):
-        with pytest.raises(ValueError, match="taken|not a code"):
+        with pytest.raises(ValueError, match=r"taken|not a code"):
             rule(code, name, "breaks", group="x", rank=1, remedy="parse")(check)  # type: ignore[arg-type]
     assert before == RULES
 

@@ -1,4 +1,4 @@
-"""Which rules are in force: ``[tool.ucspi-envcheck]`` of pyproject.toml, or ``.ucspi-envcheck.toml``, and the command line."""
+"""Which rules are in force: ``[tool.ucspi-envcheck]`` of pyproject.toml or ``.ucspi-envcheck.toml``, and the options."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from ucspi_env.envcheck.lint import _engine as _engine  # registers the rules that words are checked against
-from ucspi_env.envcheck.lint._model import RULES, Rule, find_rule
+from ucspi_env.envcheck.lint._engine import RULES
+from ucspi_env.envcheck.lint._model import find_rule
 
 OWN_FILE = ".ucspi-envcheck.toml"
 SHARED_FILE = "pyproject.toml"
@@ -46,9 +46,13 @@ def _matching(words: tuple[str, ...]) -> frozenset[str]:
     codes: set[str] = set()
     for word in words:
         one = find_rule(word)
-        found = {one.code} if one else {rule.code for rule in RULES.values() if word and rule.code.startswith(word.upper())}
+        found = (
+            {one.code} if one else {rule.code for rule in RULES.values() if word and rule.code.startswith(word.upper())}
+        )
         if not found:
-            raise ConfigError(f"{word!r} is no rule: give a code (U101), the beginning of one (U1) or a name (dot-split)")
+            raise ConfigError(
+                f"{word!r} is no rule: give a code (U101), the beginning of one (U1) or a name (dot-split)"
+            )
         codes |= found
     return frozenset(codes)
 
@@ -107,6 +111,3 @@ def _lint_table(table: dict[str, object], path: Path) -> dict[str, object]:
     if not isinstance(inner, dict):
         raise ConfigError(f"{path}: lint is not a table")
     return inner
-
-
-__all__ = ["Config", "ConfigError", "Rule", "load"]

@@ -1,5 +1,7 @@
 """From a text to its findings: language, rules, one report per fault and line, suppression comments, patches."""
 
+# ruff: noqa: E501 - a pattern or a remedy that is cut in pieces cannot be read
+
 from __future__ import annotations
 
 import re
@@ -13,7 +15,9 @@ from ucspi_env.envcheck.lint._names import UCSPI
 from ucspi_env.envcheck.lint._remedies import remedy
 from ucspi_env.envcheck.lint._unit import Unit
 
-# Importing the rule modules is what registers their rules.
+# Importing the rule modules is what registers their rules; whoever needs `RULES` complete imports it from here.
+__all__ = ["RULES", "RULE_MODULES", "is_patch", "lint_text"]
+
 RULE_MODULES: Final = (_rules_parse, _rules_decide, _rules_store, _rules_net, _rules_vars, _rules_write)
 
 _SUPPRESS: Final = re.compile(r"envcheck:\s*(ignore-file|ignore)(?:\s*\[([\w\s,-]*)\])?")
@@ -26,7 +30,10 @@ _WORTH: Final = re.compile(
 
 def is_patch(path: str, text: str) -> bool:
     """Say whether the file is a patch: by name and content, since a ``.patch`` may be anything."""
-    return path.endswith(PATCHES) or re.match(r"(?:Index: |diff -|--- \S+.*\n\+\+\+ |From [0-9a-f]{40} )", text) is not None
+    return (
+        path.endswith(PATCHES)
+        or re.match(r"(?:Index: |diff -|--- \S+.*\n\+\+\+ |From [0-9a-f]{40} )", text) is not None
+    )
 
 
 def lint_text(path: str, text: str, language: str | None = None, *, named: bool = True) -> list[Finding]:
@@ -64,7 +71,9 @@ def _lint(unit: Unit) -> list[Finding]:
                 best[key] = one, column, hit
     silenced = _Silence(unit)
     findings = [
-        Finding(unit.path, line, column, one.code, one.name, one.severity, hit.message, remedy(one.remedy, unit.language))
+        Finding(
+            unit.path, line, column, one.code, one.name, one.severity, hit.message, remedy(one.remedy, unit.language)
+        )
         for (line, _), (one, column, hit) in best.items()
         if not silenced.covers(line, one)
     ]
@@ -88,7 +97,9 @@ class _Silence:
                 line, _ = unit.position(match.start())
                 # A comment that stands alone speaks for the line below it.
                 if not unit.line_text(match.start()).strip():
-                    line = unit.position(min(end, max(len(unit.text) - 1, 0)))[0] + (0 if unit.text[end - 1 : end] == "\n" else 1)
+                    line = unit.position(min(end, max(len(unit.text) - 1, 0)))[0] + (
+                        0 if unit.text[end - 1 : end] == "\n" else 1
+                    )
                 self.lines.setdefault(line, set()).update(names or {"all"})
 
     def covers(self, line: int, one: Rule) -> bool:
@@ -103,7 +114,11 @@ def _lint_patch(path: str, text: str) -> list[Finding]:
         language = guess(name, section.lstrip())
         if language is None or not _WORTH.search(section):
             continue
-        findings += [one for one in _lint(Unit(path, section, language, named=UCSPI.search(text) is not None)) if one.line in added]
+        findings += [
+            one
+            for one in _lint(Unit(path, section, language, named=UCSPI.search(text) is not None))
+            if one.line in added
+        ]
     return sorted(findings)
 
 
@@ -119,7 +134,9 @@ def _patched_files(text: str) -> Iterator[tuple[str, str, set[int]]]:
                 yield name, "\n".join(lines), added
             name, added, lines, inside = "", set(), [""] * (number - 1), False
             lines.append("")
-        elif row.startswith("+++ ") and not name or (row.startswith("--- ") and not name and not _OLD_HUNK.match(row)):
+        elif (row.startswith("+++ ") and not name) or (
+            row.startswith("--- ") and not name and not _OLD_HUNK.match(row)
+        ):
             word = row[4:].split("\t")[0].split()
             name = word[0] if word else ""
             lines.append("")

@@ -1,7 +1,8 @@
 """``--fix``: the few rewrites that are certain.
 
-Certain is one thing only: a Python file that reads ``os.environ["TCPREMOTEIP"]`` (or TCPREMOTEPORT) by subscript, which cannot
-yield None. `ucspi_env.remote()` gives the same value under every super-server, un-mapped. Everything else is for the author.
+Certain is one thing only: a Python file that reads ``os.environ["TCPREMOTEIP"]`` (or TCPREMOTEPORT) by subscript, which
+cannot yield None. `ucspi_env.remote()` gives the same value under every super-server, un-mapped. All else is for the
+author.
 """
 
 from __future__ import annotations
@@ -34,7 +35,13 @@ def _reads(tree: ast.Module) -> list[ast.Subscript]:
 
 def _handled(tree: ast.Module) -> bool:
     """Say whether the file catches KeyError: `remote()` raises another error, so its handlers would no longer fire."""
-    names = {name.id for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler) and node.type for name in ast.walk(node.type) if isinstance(name, ast.Name)}
+    names = {
+        name.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ExceptHandler) and node.type
+        for name in ast.walk(node.type)
+        if isinstance(name, ast.Name)
+    }
     bare = any(isinstance(node, ast.ExceptHandler) and node.type is None for node in ast.walk(tree))
     return bare or bool(names & {"KeyError", "LookupError"})
 
@@ -45,7 +52,13 @@ def _writes(tree: ast.Module) -> bool:
         isinstance(node, ast.Constant) and node.value in _WANTED and not isinstance(parent, ast.Subscript)
         for parent in ast.walk(tree)
         for node in ast.iter_child_nodes(parent)
-    ) or any(isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load) and isinstance(node.slice, ast.Constant) and node.slice.value in _WANTED for node in ast.walk(tree))
+    ) or any(
+        isinstance(node, ast.Subscript)
+        and not isinstance(node.ctx, ast.Load)
+        and isinstance(node.slice, ast.Constant)
+        and node.slice.value in _WANTED
+        for node in ast.walk(tree)
+    )
 
 
 def fixed(text: str) -> tuple[str, int]:
@@ -57,15 +70,22 @@ def fixed(text: str) -> tuple[str, int]:
     reads = _reads(tree)
     if not reads or _handled(tree) or _writes(tree):
         return text, 0
-    bound = {name.asname or name.name for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom) for name in node.names}
-    taken = any(isinstance(node, ast.Name) and node.id == "ucspi_env" and not isinstance(node.ctx, ast.Load) for node in ast.walk(tree))
+    bound = {
+        name.asname or name.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in node.names
+    }
+    taken = any(
+        isinstance(node, ast.Name) and node.id == "ucspi_env" and not isinstance(node.ctx, ast.Load)
+        for node in ast.walk(tree)
+    )
     if taken:
         return text, 0
     lines = text.split("\n")
     for node in sorted(reads, key=lambda one: (one.lineno, one.col_offset), reverse=True):
         row = lines[node.lineno - 1].encode()
-        assert isinstance(node.slice, ast.Constant)
-        replacement = _WANTED[str(node.slice.value)].encode()
+        replacement = _WANTED[str(getattr(node.slice, "value", ""))].encode()
         lines[node.lineno - 1] = (row[: node.col_offset] + replacement + row[node.end_col_offset :]).decode()
     if "ucspi_env" not in bound:
         lines.insert(_after_os(tree), "import ucspi_env")

@@ -1,5 +1,7 @@
 """Which language a file is written in: by its name, else by its first line, else by what it holds."""
 
+# ruff: noqa: E501 - a pattern or a remedy that is cut in pieces cannot be read
+
 from __future__ import annotations
 
 import re
@@ -30,8 +32,64 @@ _NAMES: Final = {
     "gemfile": "ruby",
 }
 _NOT_SOURCE: Final = frozenset(
-    ".md .rst .txt .html .htm .xml .json .yaml .yml .toml .ini .cfg .conf .css .js .ts .tsx .svg .po .pot .mo .tex .texi .texinfo .info"
-    " .1 .2 .3 .4 .5 .6 .7 .8 .9 .lock .csv .log .m4 .am .ac .mk .cmake .sgml .man .java .class .lua .ml .mli .el .lisp .scm .tcl .vim .diff .patch".split()
+    [
+        ".md",
+        ".rst",
+        ".txt",
+        ".html",
+        ".htm",
+        ".xml",
+        ".json",
+        ".yaml",
+        ".yml",
+        ".toml",
+        ".ini",
+        ".cfg",
+        ".conf",
+        ".css",
+        ".js",
+        ".ts",
+        ".tsx",
+        ".svg",
+        ".po",
+        ".pot",
+        ".mo",
+        ".tex",
+        ".texi",
+        ".texinfo",
+        ".info",
+        ".1",
+        ".2",
+        ".3",
+        ".4",
+        ".5",
+        ".6",
+        ".7",
+        ".8",
+        ".9",
+        ".lock",
+        ".csv",
+        ".log",
+        ".m4",
+        ".am",
+        ".ac",
+        ".mk",
+        ".cmake",
+        ".sgml",
+        ".man",
+        ".java",
+        ".class",
+        ".lua",
+        ".ml",
+        ".mli",
+        ".el",
+        ".lisp",
+        ".scm",
+        ".tcl",
+        ".vim",
+        ".diff",
+        ".patch",
+    ]
 )
 PATCHES: Final = (".patch", ".diff")
 
@@ -61,7 +119,7 @@ _CONTENTS: Final = (
 _HEAD: Final = 8192
 
 
-def _by_name(path: str) -> str | None | bool:
+def _by_name(path: str) -> str | bool | None:
     """Return the language, False for a name that is surely no source code, or None where the name does not say."""
     name = path.replace("\\", "/").rpartition("/")[2].lower()
     for generated in _GENERATED:

@@ -1,5 +1,7 @@
 """Questions that several rules ask: is this text an address, is this pattern IPv4-only, what follows a failed test?"""
 
+# ruff: noqa: E501 - a pattern or a remedy that is cut in pieces cannot be read
+
 from __future__ import annotations
 
 import re
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 QUAD: Final = re.compile(r"(?:::ffff:)?\d{1,3}(?:\.\d{1,3}){3}(?:/\d+)?\Z")
 _LOCAL: Final = frozenset({"localhost", "::1", "0:0:0:0:0:0:0:1"})
 PREFIX: Final = re.compile(r"\d{1,3}\.(?:\d{1,3}\.?){0,2}\*?\Z")
-SENTINELS: Final = frozenset({"127.0.0.1", "0.0.0.0", "localhost", "255.255.255.255", "1.2.3.4", "0", "::", "0.0.0.1"})
+SENTINELS: Final = frozenset({"127.0.0.1", "0.0.0.0", "localhost", "255.255.255.255", "1.2.3.4", "0", "::", "0.0.0.1"})  # noqa: S104 - looked for, not bound to
 
 _DIGITS: Final = r"(?:\\d|\[[^\]]{0,3}0-?9[^\]]{0,3}\]|\[\[:digit:\]\]|\[0-2\]\?|25\[0-5\]|\[0-9\])"
 _GROUP_DOT: Final = re.compile(_DIGITS + r"[^\\\[.]{0,40}(?:\\{1,2}\.|\[\.\]|\[\\\.\])")
@@ -120,7 +122,7 @@ def _operator_matches(unit: Unit, use: Use) -> Iterator[Match]:
         yield Match(use, pattern, use.start, False, None)
         return
     literal = unit.literal_at(operator.end())
-    if literal and literal.kind in ("regex", "subst", "string", "raw"):
+    if literal is not None and literal.kind in ("regex", "subst", "string", "raw"):
         yield Match(use, unit.content(literal), use.start, operator[1] == "!~", literal)
 
 
@@ -132,15 +134,16 @@ _MATCHERS: Final = re.compile(
 def _call_matches(unit: Unit, use: Use) -> Iterator[Match]:
     call = unit.call(use.start)
     if call is not None and _MATCHERS.search(call.last):
-        for literal in unit.literals_in(call.open, min(call.close, call.open + 800)):
-            yield Match(use, unit.content(literal).strip("/#~"), call.open - len(call.last), False, literal)
+        first = next(iter(unit.literals_in(call.open, min(call.close, call.open + 800))), None)
+        if first is not None:
+            yield Match(use, unit.content(first).strip("/#~"), call.open - len(call.last), False, first)
             return
         line = unit.statement_text(use.start)
         compiled = re.search(r"(?:MustCompile|Regex::new|Compile)\(\s*r?[\"`']", line)
         if compiled:
             start = unit.statement(use.start)[0] + compiled.end() - 1
             literal = unit.literal_at(start)
-            if literal:
+            if literal is not None:
                 yield Match(use, unit.content(literal), use.start, False, literal)
                 return
         name = call.name.rpartition(".")[0]
@@ -151,19 +154,19 @@ def _call_matches(unit: Unit, use: Use) -> Iterator[Match]:
             )
             if defined:
                 literal = unit.literal_at(defined.end() - 1)
-                if literal:
+                if literal is not None:
                     yield Match(use, unit.content(literal), use.start, False, literal)
     method = re.compile(r"\s*\.\s*(match\??|scan|sub!?|gsub!?|=~|slice|start_with\?)\s*\(?\s*(?=[/%\"'])").match(
         unit.code, use.end
     )
     if method:
         literal = unit.literal_at(method.end())
-        if literal and literal.kind in ("regex", "string", "raw") and not method[1].startswith("start"):
+        if literal is not None and literal.kind in ("regex", "string", "raw") and not method[1].startswith("start"):
             yield Match(use, unit.content(literal), use.start, False, literal)
     subscript = re.compile(r"\[\s*(?=/)").match(unit.code, use.end)
     if subscript:
         literal = unit.literal_at(subscript.end())
-        if literal and literal.kind == "regex":
+        if literal is not None and literal.kind == "regex":
             yield Match(use, unit.content(literal), use.start, False, literal)
 
 
@@ -173,13 +176,13 @@ def _shell_matches(unit: Unit, use: Use) -> Iterator[Match]:
     piped = re.match(r"[\"'}\s]*\|\s*(?:e?grep|grep|sed|awk|gawk|expr)\b(?:\s+-\S+)*\s+", rest)
     if piped:
         literal = unit.literal_at(use.end + piped.end())
-        pattern = unit.content(literal) if literal else rest[piped.end() :].split(" ")[0].split("|")[0]
+        pattern = unit.content(literal) if literal is not None else rest[piped.end() :].split(" ")[0].split("|")[0]
         if "grep" in piped[0]:
             yield Match(use, pattern, use.start, False, literal)
     compared = re.match(r"[\"'}\s]*:\s*(?=['\"\\])", rest)
     if compared and "expr" in unit.line_text(use.start):
         literal = unit.literal_at(use.end + compared.end())
-        if literal:
+        if literal is not None:
             yield Match(use, unit.content(literal), use.start, False, literal)
 
 
@@ -224,7 +227,8 @@ def outcome(unit: Unit, offset: int) -> str | None:
     start, end = unit.statement(offset)
     head = unit.code[start:offset]
     negated = (
-        re.search(r"!\s*\(?[\w:$&>.\-\s]*\(?[^()!=]*\Z|\bunless\b|\bnot\b|\bguard\b", head) is not None
+        re.search(r"!\s*\(?\s*(?:\w+\s*=\s*)?[\w:$&>.\-\s]*\(?[^()!=]*\Z|\bunless\b|\bnot\b|\bguard\b", head)
+        is not None
         or re.search(
             r"!~|==\s*(?:0|-1|INADDR_NONE|NULL|false|nil|\(in_addr_t\)|FALSE)|<\s*[014]|!=\s*[14]|<=\s*0|is_err|is_none|== None|\|\|\s*(?:die|return|exit)|\bor\s+(?:die|return|exit|next)|err != nil|=== false",
             unit.code[offset : offset + 160],
@@ -239,7 +243,6 @@ def outcome(unit: Unit, offset: int) -> str | None:
             return "hard"
         if _SKIP.search(postfix[1]):
             return "skip"
-    following = unit.code[offset : min(len(unit.code), offset + 420)]
     cut = re.search(r"\}", unit.bare[end : end + 300])
     following = unit.code[offset : end + (cut.start() if cut else 160)]
     if _HARD.search(following):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ucspi_env.envcheck.lint import _engine as _engine  # registers the rules
+from ucspi_env.envcheck.lint._engine import RULES
 from ucspi_env.envcheck.lint._languages import LANGUAGES
-from ucspi_env.envcheck.lint._model import HEADINGS, RULES, Rule, find_rule
+from ucspi_env.envcheck.lint._model import HEADINGS, Rule, find_rule
 from ucspi_env.envcheck.lint._remedies import REMEDIES
 
 _GROUPS = {
@@ -53,7 +53,10 @@ def rules_page() -> str:
         " `envcheck: ignore`, `envcheck: ignore[U101, dot-split]`; for a whole file `envcheck: ignore-file`.\n",
         "Severities: *security* (a check is bypassed or memory is damaged), *breaks* (refused, or wrong), *cosmetic*.\n",
         "| code | name | severity | finds |\n|---|---|---|---|\n"
-        + "\n".join(f"| [{one.code}](#{one.code.lower()}-{one.name}) | `{one.name}` | {one.severity} | {one.page['']} |" for one in rules)
+        + "\n".join(
+            f"| [{one.code}](#{one.code.lower()}-{one.name}) | `{one.name}` | {one.severity} | {one.page['']} |"
+            for one in rules
+        )
         + "\n",
     ]
     group = ""

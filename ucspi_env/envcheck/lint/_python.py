@@ -4,11 +4,12 @@ Files for Python 2 are read as well: the few statements whose syntax changed are
 still do not parse are left out.
 """
 
+# ruff: noqa: E501 - a pattern or a remedy that is cut in pieces cannot be read
+
 from __future__ import annotations
 
 import ast
 import re
-
 from typing import Final
 
 from ucspi_env.envcheck.lint._match import SENTINELS, is_address, is_prefix, pattern_sort
@@ -85,13 +86,35 @@ def _tree(source: str) -> ast.Module:
         return ast.parse(source)
 
 
+def _rows(node: ast.AST) -> tuple[int, int]:
+    """Return the first and the last line of a node."""
+    first = int(getattr(node, "lineno", 1))
+    return first, int(getattr(node, "end_lineno", None) or first)
+
+
 _ENVIRON: Final = {"environ", "env", "environment", "ENV", "environb"}
 _PASS_METHODS: Final = {"strip", "lower", "rstrip", "lstrip", "decode", "encode", "upper", "casefold"}
 _PASS_CALLS: Final = {"str", "unicode", "fsdecode", "fsencode", "bytes"}
 _REGEX_CALLS: Final = {"match", "search", "fullmatch", "findall", "sub", "finditer"}
 _HARD_CALLS: Final = {"exit", "_exit", "abort", "die", "fatal", "error", "reject", "quit", "sys.exit"}
-_PATH_CALLS: Final = {"open", "mkdir", "makedirs", "unlink", "remove", "stat", "exists", "isfile", "utime", "touch", "rename", "isdir", "getmtime"}
-_LISTY: Final = re.compile(r"(?i)allow|deny|ips\b|_ips|hosts|list|trusted|white|black|ban|block|relay|clients|networks|permit|known|local|addrs|addresses|peers|exempt")
+_PATH_CALLS: Final = {
+    "open",
+    "mkdir",
+    "makedirs",
+    "unlink",
+    "remove",
+    "stat",
+    "exists",
+    "isfile",
+    "utime",
+    "touch",
+    "rename",
+    "isdir",
+    "getmtime",
+}
+_LISTY: Final = re.compile(
+    r"(?i)allow|deny|ips\b|_ips|hosts|list|trusted|white|black|ban|block|relay|clients|networks|permit|known|local|addrs|addresses|peers|exempt"
+)
 _TEXTY: Final = re.compile(r"(?i)line|data|content|text|body|log|row|buf")
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
@@ -140,7 +163,9 @@ class _Python:
                 self.functions.setdefault(node.name, []).append(node)
                 inner = node
                 arguments = node.args
-                self.locals[node] = {one.arg for one in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]}
+                self.locals[node] = {
+                    one.arg for one in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+                }
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and scope is not None:
                 self.locals[scope].add(node.id)
             children = list(ast.iter_child_nodes(node))
@@ -185,7 +210,9 @@ class _Python:
         elif isinstance(node, ast.Call):
             name = self.dotted(node.func)
             last = name.split(".")[-1]
-            getter = last in ("getenv", "getenvb", "get_env", "env_get") or (last in ("get", "pop") and len(name.split(".")) > 1 and name.split(".")[-2] in _ENVIRON)
+            getter = last in ("getenv", "getenvb", "get_env", "env_get") or (
+                last in ("get", "pop") and len(name.split(".")) > 1 and name.split(".")[-2] in _ENVIRON
+            )
             if getter and node.args:
                 key = node.args[0]
         name_text = self.text(key)
@@ -312,7 +339,7 @@ class _Python:
         return node
 
     def segment(self, node: ast.AST) -> str:
-        first, last = getattr(node, "lineno", 1), getattr(node, "end_lineno", None) or getattr(node, "lineno", 1)
+        first, last = _rows(node)
         return "\n".join(self.lines[first - 1 : min(last, first + 60)])
 
     def scope_source(self, node: ast.AST) -> str:
@@ -321,7 +348,7 @@ class _Python:
 
     def segment_all(self, node: ast.AST) -> str:
         starts = self.unit.line_starts
-        first, last = getattr(node, "lineno", 1), getattr(node, "end_lineno", None) or getattr(node, "lineno", 1)
+        first, last = _rows(node)
         return self.unit.code[starts[min(first, len(starts)) - 1] : starts[min(last, len(starts) - 1)]]
 
     def unmapped(self, node: ast.AST) -> bool:
@@ -337,7 +364,9 @@ class _Python:
             parent = self.parents[current]
             if isinstance(parent, ast.UnaryOp) and isinstance(parent.op, ast.Not):
                 negated = not negated
-            if isinstance(parent, ast.Compare) and any(isinstance(one, ast.Constant) and one.value is None for one in parent.comparators):
+            if isinstance(parent, ast.Compare) and any(
+                isinstance(one, ast.Constant) and one.value is None for one in parent.comparators
+            ):
                 negated = isinstance(parent.ops[0], ast.Is | ast.Eq)
             if isinstance(parent, ast.If) and current is parent.test:
                 return self.ending(parent.body) if negated else self.ending(parent.orelse)
@@ -388,9 +417,16 @@ class _Python:
             self.judge_assign(node)
         elif isinstance(node, ast.If):
             self.judge_host(node)
-        elif isinstance(node, ast.Attribute):
-            if node.attr in ("is_loopback", "is_private", "is_global", "is_link_local") and self.kind(node.value) == "object" and not self.unmapped(node):
-                self.report("mapped-not-normalised", node, f"`{node.attr}` of a mapped address says nothing about the IPv4 address")
+        elif isinstance(node, ast.Attribute) and (
+            node.attr in ("is_loopback", "is_private", "is_global", "is_link_local")
+            and self.kind(node.value) == "object"
+            and not self.unmapped(node)
+        ):
+            self.report(
+                "mapped-not-normalised",
+                node,
+                f"`{node.attr}` of a mapped address says nothing about the IPv4 address",
+            )
 
     def piece(self, node: ast.AST) -> str | ast.AST:
         text = self.text(node)
@@ -413,30 +449,50 @@ class _Python:
             if shape is not None:
                 self.judge_format(node, self.fill(re.split(r"\{[^{}]*\}", shape), node.args))
         found = self.source(node)
-        if found and found[1] == "ip" and len(node.args) > 1 and self.text(node.args[1]) in SENTINELS - {"0", "1.2.3.4"}:
+        if (
+            found
+            and found[1] == "ip"
+            and len(node.args) > 1
+            and self.text(node.args[1]) in SENTINELS - {"0", "1.2.3.4"}
+        ):
             self.report("sentinel-fallback", node, f"an unknown peer becomes {self.text(node.args[1])!r}")
-        if last in ("gethostbyname", "gethostbyname_ex") and self.text(first) is None and self.unit.in_scope and "AF_INET6" not in self.scope_source(node):
-            if not (isinstance(first, ast.Call) and self.dotted(first.func).endswith("gethostname")):
-                self.report("gethostbyname-a-only", node, f"`{last}` finds IPv4 addresses only")
+        if (
+            last in ("gethostbyname", "gethostbyname_ex")
+            and self.text(first) is None
+            and self.unit.in_scope
+            and "AF_INET6" not in self.scope_source(node)
+        ) and not (isinstance(first, ast.Call) and self.dotted(first.func).endswith("gethostname")):
+            self.report("gethostbyname-a-only", node, f"`{last}` finds IPv4 addresses only")
         if last == "inet_ntoa" and self.unit.in_scope:
             self.report("af-inet-socket", node, "`inet_ntoa` knows IPv4 only")
-        if last in ("socket", "fromfd") and self.unit.in_scope and any(self.dotted(one).endswith("AF_INET") for one in node.args):
-            if last == "fromfd" or re.search(r"\.bind\(|\.listen\(", self.unit.code):
-                if "AF_INET6" not in self.unit.code and "127.0.0.1" not in self.scope_source(node):
-                    self.report("af-inet-socket", node, "an IPv4 socket only")
+        if (
+            last in ("socket", "fromfd")
+            and self.unit.in_scope
+            and any(self.dotted(one).endswith("AF_INET") for one in node.args)
+        ) and (last == "fromfd" or re.search(r"\.bind\(|\.listen\(", self.unit.code)):
+            if "AF_INET6" not in self.unit.code and "127.0.0.1" not in self.scope_source(node):
+                self.report("af-inet-socket", node, "an IPv4 socket only")
 
     def judge_method(self, node: ast.Call, last: str, receiver: ast.AST | None, first: ast.AST | None) -> None:
         text = self.text(first)
         kind = self.kind(receiver) if receiver is not None else None
         weak = kind or (self.loose(receiver) if receiver is not None else None)
-        if last in ("split", "rsplit", "partition", "rpartition", "find", "index", "rfind", "rindex", "replace", "count") and text == "." and weak == "ip":
+        if (
+            last
+            in ("split", "rsplit", "partition", "rpartition", "find", "index", "rfind", "rindex", "replace", "count")
+            and text == "."
+            and weak == "ip"
+        ):
             around = self.segment(self.statement(node))
             scope = self.scope_source(node)
             reverse = re.search(r"\[::-1\]|reversed\(|\.reverse\(\)", around) or (
-                re.search(r"(?i)dnsbl|\brbl|zen\.|blacklist|blocklist", scope) and re.search(r"\[::-1\]|reversed\(|\.reverse\(\)|\[3\].*\[2\]", scope)
+                re.search(r"(?i)dnsbl|\brbl|zen\.|blacklist|blocklist", scope)
+                and re.search(r"\[::-1\]|reversed\(|\.reverse\(\)|\[3\].*\[2\]", scope)
             )
             if reverse:
-                self.report("dnsbl-v4-reverse", node, "reverses the address at its dots; for IPv6 the block list is never asked")
+                self.report(
+                    "dnsbl-v4-reverse", node, "reverses the address at its dots; for IPv6 the block list is never asked"
+                )
             elif kind or last in ("split", "rsplit"):
                 self.report("dot-split", node, f"`{last}` cuts the address at its dots; IPv6 text has none")
         if last in ("split", "partition", "find", "index") and text == ":" and kind == "ip":
@@ -447,11 +503,20 @@ class _Python:
             if any(is_prefix(one) or re.match(r"\d{1,3}\.", one) for one in known):
                 self.report("prefix-string-match", node, f"matches a network by the leading text {known[0]!r}")
             elif any(one.lower().startswith("::ffff") for one in known):
-                self.report("mapped-not-normalised", node, "knows one spelling of a mapped address; ::ffff:c000:201 is another")
+                self.report(
+                    "mapped-not-normalised", node, "knows one spelling of a mapped address; ::ffff:c000:201 is another"
+                )
             elif kind == "ip" and not known and first is not None:
                 self.report("prefix-string-match", node, "matches a network by leading text")
-        if last in ("replace", "removeprefix", "lstrip", "split") and text is not None and text.lower().startswith("::ffff") and weak == "ip":
-            self.report("mapped-not-normalised", node, "knows one spelling of a mapped address; ::ffff:c000:201 is another")
+        if (
+            last in ("replace", "removeprefix", "lstrip", "split")
+            and text is not None
+            and text.lower().startswith("::ffff")
+            and weak == "ip"
+        ):
+            self.report(
+                "mapped-not-normalised", node, "knows one spelling of a mapped address; ::ffff:c000:201 is another"
+            )
         if kind == "host" and last in ("endswith", "startswith") and first is not None:
             self.report("remotehost-trust", node, "decides by the host name, which the peer chooses")
         if receiver is not None and isinstance(receiver, ast.Call):
@@ -463,15 +528,23 @@ class _Python:
         kind = self.kind(first)
         weak = kind or self.loose(first)
         parser = None
-        if last in ("inet_aton", "ip2long", "ip2int", "inet_network", "ip_to_int", "dottedQuadToNum") and weak == "ip":
-            parser = last
-        elif last in ("IPv4Address", "IPv4Network", "IPv4Interface") and weak == "ip" and not re.search(r"IPv6Address|ip_address", self.scope_source(node)):
+        if (
+            last in ("inet_aton", "ip2long", "ip2int", "inet_network", "ip_to_int", "dottedQuadToNum") and weak == "ip"
+        ) or (
+            last in ("IPv4Address", "IPv4Network", "IPv4Interface")
+            and weak == "ip"
+            and not re.search(r"IPv6Address|ip_address", self.scope_source(node))
+        ):
             parser = last
         elif last == "inet_pton" and len(node.args) > 1 and self.loose(node.args[1]) == "ip":
             family = self.dotted(node.args[0]).split(".")[-1]
             if family == "AF_INET" and "AF_INET6" not in self.scope_source(node):
                 parser = "inet_pton(AF_INET)"
-            elif family == "AF_INET6" and not re.search(r"%|zone|scope", self.scope_source(node)) and self.kind(node.args[1]):
+            elif (
+                family == "AF_INET6"
+                and not re.search(r"%|zone|scope", self.scope_source(node))
+                and self.kind(node.args[1])
+            ):
                 self.report("zone-id", node, "`inet_pton` refuses an address with a zone")
         if parser:
             parent = self.parents.get(node)
@@ -487,7 +560,11 @@ class _Python:
                 self.report("inet-aton-family", node, f"`{parser}` understands IPv4 text only")
         if last == "int" and isinstance(first, ast.Call) and self.dotted(first.func).endswith("IPv4Address"):
             self.report("int32-storage", node, "the address becomes a 32-bit number")
-        if name.endswith(("struct.pack", "struct.unpack")) and self.text(first) in ("BBBB", "4B", "!BBBB", "!4B") and self.unit.in_scope:
+        if (
+            name.endswith(("struct.pack", "struct.unpack"))
+            and self.text(first) in ("BBBB", "4B", "!BBBB", "!4B")
+            and self.unit.in_scope
+        ):
             self.report("int32-storage", node, "four bytes: an IPv6 address has sixteen")
 
     def judge_pattern(self, node: ast.Call, last: str, receiver: ast.AST | None) -> None:
@@ -525,19 +602,26 @@ class _Python:
         elif sort in ("mapped", "colon") and not self.unmapped(node):
             self.report("mapped-not-normalised", node, "knows one spelling of a mapped address")
 
-    def judge_paths(self, node: ast.Call, name: str, last: str, receiver: ast.AST | None, first: ast.AST | None) -> None:
-        if last == "join" and name.endswith("path.join") and any(self.kind(one) == "ip" for one in node.args[1:]):
+    def judge_paths(
+        self, node: ast.Call, name: str, last: str, receiver: ast.AST | None, first: ast.AST | None
+    ) -> None:
+        if (last == "join" and name.endswith("path.join") and any(self.kind(one) == "ip" for one in node.args[1:])) or (
+            last in _PATH_CALLS and self.kind(first) == "ip"
+        ):
             self.report("noncanonical-key", node, "raw address text is used as a file name")
-        elif last in _PATH_CALLS and self.kind(first) == "ip":
-            self.report("noncanonical-key", node, "raw address text is used as a file name")
-        elif last in ("get", "setdefault", "pop", "incr", "hget", "set", "setex", "zadd", "add") and receiver is not None and self.kind(first) == "ip":
+        elif (
+            last in ("get", "setdefault", "pop", "incr", "hget", "set", "setex", "zadd", "add")
+            and receiver is not None
+            and self.kind(first) == "ip"
+        ):
             owner = self.dotted(receiver).split(".")[-1]
             if owner not in _ENVIRON and not (last == "add" and not _LISTY.search(owner)):
                 self.report("noncanonical-key", node, "raw address text is used as a key")
 
     def judge_shell(self, node: ast.Call, name: str, last: str) -> None:
         shell = name in ("os.system", "os.popen", "commands.getoutput", "subprocess.getoutput") or any(
-            one.arg == "shell" and isinstance(one.value, ast.Constant) and bool(one.value.value) for one in node.keywords
+            one.arg == "shell" and isinstance(one.value, ast.Constant) and bool(one.value.value)
+            for one in node.keywords
         )
         if shell and node.args and self.inside(node.args[0]) and not isinstance(node.args[0], ast.List):
             self.report("shell-unquoted", node, "the value becomes part of a shell command")
@@ -556,12 +640,22 @@ class _Python:
             if isinstance(operator, ast.Eq | ast.NotEq):
                 if kind == "proto" and text is not None and re.fullmatch(r"(?:TCP|SSL|UDP)6?", text):
                     self.report("proto-gate", one, f"PROTO is compared with {text!r}; it does not tell the family")
-                if (kind == "ip" or (self.loose(one) == "ip" and text is not None)) and text is not None and is_address(text):
+                if (
+                    (kind == "ip" or (self.loose(one) == "ip" and text is not None))
+                    and text is not None
+                    and is_address(text)
+                ):
                     self.report("string-equality-allowlist", node, f"compares the spelling with {text!r}")
                     return
                 if kind == "host" and text is not None and "." in text and not is_address(text):
                     self.report("remotehost-trust", node, "decides by the host name, which the peer chooses")
-                if kind == "ip" and text is None and not isinstance(other, ast.Constant) and one is left and self.other_address(other):
+                if (
+                    kind == "ip"
+                    and text is None
+                    and not isinstance(other, ast.Constant)
+                    and one is left
+                    and self.other_address(other)
+                ):
                     self.report("string-equality-allowlist", node, "compares two spellings; one address has many")
                     return
         if isinstance(operator, ast.In | ast.NotIn):
@@ -570,17 +664,26 @@ class _Python:
     def other_address(self, node: ast.AST) -> bool:
         if isinstance(node, ast.Name | ast.Attribute | ast.Subscript):
             word = self.dotted(node) or self.dotted(getattr(node, "value", node))
-            return self.loose(node) == "ip" or re.search(r"(?i)ip|addr|host|line|entry|allow|deny|client|peer", word) is not None
+            return (
+                self.loose(node) == "ip"
+                or re.search(r"(?i)ip|addr|host|line|entry|allow|deny|client|peer", word) is not None
+            )
         return False
 
     def judge_in(self, node: ast.Compare, left: ast.AST, right: ast.AST) -> None:
         text = self.text(left)
         if text in (":", "::") and self.loose(right) == "ip" and not self.unmapped(node):
-            self.report("mapped-not-normalised", node, "a mapped IPv4 address has colons as well: this takes it for IPv6")
+            self.report(
+                "mapped-not-normalised", node, "a mapped IPv4 address has colons as well: this takes it for IPv6"
+            )
         elif text is not None and text.lower().startswith("::ffff") and self.loose(right) == "ip":
-            self.report("mapped-not-normalised", node, "knows one spelling of a mapped address; ::ffff:c000:201 is another")
+            self.report(
+                "mapped-not-normalised", node, "knows one spelling of a mapped address; ::ffff:c000:201 is another"
+            )
         elif text == "." and self.kind(right) == "ip":
-            self.report("mapped-not-normalised", node, "a dot does not tell the families apart: ::ffff:192.0.2.1 has dots too")
+            self.report(
+                "mapped-not-normalised", node, "a dot does not tell the families apart: ::ffff:192.0.2.1 has dots too"
+            )
         kind = self.kind(left)
         if kind == "proto" and isinstance(right, ast.Tuple | ast.List | ast.Set):
             self.report("proto-gate", left, "PROTO is compared with fixed words; it does not tell the family")
@@ -597,8 +700,16 @@ class _Python:
             return
         word = self.dotted(right) or (self.dotted(right.func) if isinstance(right, ast.Call) else "")
         if isinstance(right, ast.Call) and word.endswith(("read", "readlines")):
-            self.report("substring-match" if word.endswith("read") else "string-equality-allowlist", node, "finds the address inside other addresses as well")
-        elif isinstance(right, ast.Name | ast.Attribute) and _TEXTY.search(word.split(".")[-1]) and not _LISTY.search(word.split(".")[-1]):
+            self.report(
+                "substring-match" if word.endswith("read") else "string-equality-allowlist",
+                node,
+                "finds the address inside other addresses as well",
+            )
+        elif (
+            isinstance(right, ast.Name | ast.Attribute)
+            and _TEXTY.search(word.split(".")[-1])
+            and not _LISTY.search(word.split(".")[-1])
+        ):
             self.report("substring-match", node, "finds the address inside other addresses as well")
         elif word.split(".")[-1] not in _ENVIRON:
             self.report("string-equality-allowlist", node, "looks for one spelling in a list; one address has many")
@@ -623,15 +734,38 @@ class _Python:
                 if conditional and self.kind(target) == "ip":
                     self.report("sentinel-fallback", node, f"an unknown peer becomes {text!r}")
         for target in node.targets:
-            if isinstance(target, ast.Subscript) and self.text(target.slice) == "TCPREMOTEIP" and self.text(node.value) is None:
-                if re.search(r"\bexec[lv]|subprocess|os\.spawn", self.unit.code) and "TCP6REMOTEIP" not in self.unit.code:
-                    self.report("wrong-variable-family", node, "TCPREMOTEIP is rewritten, TCP6REMOTEIP and the rest keep the old peer")
+            if (
+                isinstance(target, ast.Subscript)
+                and self.text(target.slice) == "TCPREMOTEIP"
+                and self.text(node.value) is None
+            ) and (
+                re.search(r"\bexec[lv]|subprocess|os\.spawn", self.unit.code) and "TCP6REMOTEIP" not in self.unit.code
+            ):
+                self.report(
+                    "wrong-variable-family",
+                    node,
+                    "TCPREMOTEIP is rewritten, TCP6REMOTEIP and the rest keep the old peer",
+                )
         if isinstance(node.value, ast.Call):
             called = self.dotted(node.value.func).split(".")[-1]
             names = [self.dotted(target).split(".")[-1] for target in node.targets]
-            if called in ("String", "VARCHAR", "Unicode", "CHAR", "CharField", "Column", "mapped_column", "StringField") and any(is_ipish(one) for one in names):
+            if called in (
+                "String",
+                "VARCHAR",
+                "Unicode",
+                "CHAR",
+                "CharField",
+                "Column",
+                "mapped_column",
+                "StringField",
+            ) and any(is_ipish(one) for one in names):
                 for one in ast.walk(node.value):
-                    if isinstance(one, ast.Constant) and isinstance(one.value, int) and not isinstance(one.value, bool) and 7 <= one.value < 39:
+                    if (
+                        isinstance(one, ast.Constant)
+                        and isinstance(one.value, int)
+                        and not isinstance(one.value, bool)
+                        and 7 <= one.value < 39
+                    ):
                         self.report("db-column-too-short", node, f"{one.value} characters: IPv6 text has up to 45")
                         break
 
@@ -640,25 +774,48 @@ class _Python:
         absent = None
         if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
             absent = test.operand
-        elif isinstance(test, ast.Compare) and len(test.comparators) == 1 and isinstance(test.comparators[0], ast.Constant) and test.comparators[0].value in (None, ""):
+        elif (
+            isinstance(test, ast.Compare)
+            and len(test.comparators) == 1
+            and isinstance(test.comparators[0], ast.Constant)
+            and test.comparators[0].value in (None, "")
+        ):
             absent = test.left
         if absent is not None and self.kind(absent) == "host":
-            rejects = any(re.match(r"\s*[ER]?[45]\d\d", self.text(one) or "") for statement in node.body for one in ast.walk(statement))
+            rejects = any(
+                re.match(r"\s*[ER]?[45]\d\d", self.text(one) or "")
+                for statement in node.body
+                for one in ast.walk(statement)
+            )
             if rejects or self.ending(node.body) == "hard":
                 self.report("remotehost-trust", test, "refuses a peer because it has no host name")
 
     def judge_subscript(self, node: ast.Subscript) -> None:
-        if self.kind(node.slice) == "ip" and self.dotted(node.value).split(".")[-1] not in _ENVIRON and not isinstance(node.slice, ast.Slice):
+        if (
+            self.kind(node.slice) == "ip"
+            and self.dotted(node.value).split(".")[-1] not in _ENVIRON
+            and not isinstance(node.slice, ast.Slice)
+        ):
             self.report("noncanonical-key", node, "raw address text is used as a key")
         key = node.slice
         if self.dotted(node.value).split(".")[-1] in _ENVIRON:
             self.judge_glued(node, key)
-        if isinstance(key, ast.Slice) and isinstance(key.lower, ast.Constant) and key.lower.value == 7 and self.kind(node.value) == "ip" and "::ffff" not in self.segment(self.statement(node)):
+        if (
+            isinstance(key, ast.Slice)
+            and isinstance(key.lower, ast.Constant)
+            and key.lower.value == 7
+            and self.kind(node.value) == "ip"
+            and "::ffff" not in self.segment(self.statement(node))
+        ):
             self.report("mapped-not-normalised", node, "cuts seven characters off whatever the spelling is")
 
     def judge_glued(self, node: ast.AST, key: ast.AST) -> None:
         texts = [self.text(one) or "" for one in ast.walk(key)]
-        if self.text(key) is None and any(kind_of_tail(one) for one in texts) and not re.search(r"for\s+\w+\s+in\s*[(\[]", self.scope_source(node)):
+        if (
+            self.text(key) is None
+            and any(kind_of_tail(one) for one in texts)
+            and not re.search(r"for\s+\w+\s+in\s*[(\[]", self.scope_source(node))
+        ):
             self.report("proto-prefix-no-fallback", node, "the name is made of PROTO and nothing else is tried")
 
     def judge_binary(self, node: ast.BinOp) -> None:
@@ -668,7 +825,10 @@ class _Python:
                 values = node.right.elts if isinstance(node.right, ast.Tuple) else [node.right]
                 self.judge_format(node, self.fill(re.split(r"%[-#0-9.]*(?:\(\w+\))?[srdixu]", shape), values))
         elif isinstance(node.op, ast.Add):
-            if not (isinstance(self.parents.get(node), ast.BinOp) and isinstance(getattr(self.parents[node], "op", None), ast.Add)):
+            if not (
+                isinstance(self.parents.get(node), ast.BinOp)
+                and isinstance(getattr(self.parents[node], "op", None), ast.Add)
+            ):
                 self.judge_format(node, [self.piece(one) for one in self.flat(node)])
             for one in (node.left, node.right):
                 found = self.source(one)
@@ -716,16 +876,38 @@ class _Python:
             if isinstance(before, str) and re.search(r"@\[\Z|(?:HELO|EHLO) \[?\Z", before):
                 self.report("address-literal-brackets", node, "an IPv6 literal needs [IPv6:…]")
                 return
-            if isinstance(before, str) and before.endswith("/") and "://" not in before and " " not in whole and self.goes_to_path(node):
+            if (
+                isinstance(before, str)
+                and before.endswith("/")
+                and "://" not in before
+                and " " not in whole
+                and self.goes_to_path(node)
+            ):
                 self.report("noncanonical-key", node, "raw address text is used as a file name")
                 return
-            if isinstance(after, str) and len([piece for piece in pieces if isinstance(piece, str) and piece.startswith(":") and not piece.startswith(": ")]) >= 3:
-                self.report("log-delimiter-collision", node, "the address adds colons to a line that is separated by colons")
+            if (
+                isinstance(after, str)
+                and len(
+                    [
+                        piece
+                        for piece in pieces
+                        if isinstance(piece, str) and piece.startswith(":") and not piece.startswith(": ")
+                    ]
+                )
+                >= 3
+            ):
+                self.report(
+                    "log-delimiter-collision", node, "the address adds colons to a line that is separated by colons"
+                )
                 return
             if after == ":" and index + 2 < len(pieces) and not (isinstance(before, str) and before.endswith("[")):
                 following = pieces[index + 2]
                 if isinstance(following, ast.AST) and re.search(r"(?i)port", ast.dump(following)):
-                    self.report("host-port-colon-join", node, "IPv6 text ends in `:25` as well: without brackets nobody can take this apart")
+                    self.report(
+                        "host-port-colon-join",
+                        node,
+                        "IPv6 text ends in `:25` as well: without brackets nobody can take this apart",
+                    )
                     return
 
     def bound(self, node: ast.AST) -> bool:
@@ -761,10 +943,16 @@ class _Python:
                 self.report("wrong-variable-family", node, "read alone: many super-servers never set it")
                 seen.add(line)
                 continue
-            assigned = isinstance(self.statement(node), ast.Assign) and not isinstance(self.parents.get(node), ast.BoolOp)
-            before = any(getattr(one, "lineno", 0) > line for one in four) and not any(getattr(one, "lineno", 0) <= line for one in four)
+            assigned = isinstance(self.statement(node), ast.Assign) and not isinstance(
+                self.parents.get(node), ast.BoolOp
+            )
+            before = any(getattr(one, "lineno", 0) > line for one in four) and not any(
+                getattr(one, "lineno", 0) <= line for one in four
+            )
             if assigned or before:
-                self.report("wrong-variable-family", node, "it may be left over from an outer server, and is believed here")
+                self.report(
+                    "wrong-variable-family", node, "it may be left over from an outer server, and is believed here"
+                )
                 seen.add(line)
 
 
@@ -782,4 +970,3 @@ def python_hits(unit: Unit) -> dict[str, list[Hit]]:
 
 
 __all__ = ["python_hits"]
-

@@ -9,7 +9,8 @@ from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
 
-from ucspi_env.envcheck.lint._model import BREAKS, COSMETIC, RULES, SECURITY, Finding
+from ucspi_env.envcheck.lint._engine import RULES
+from ucspi_env.envcheck.lint._model import BREAKS, COSMETIC, SECURITY, Finding
 
 _LEVELS = {SECURITY: "error", BREAKS: "warning", COSMETIC: "note"}
 _GITHUB = {SECURITY: "error", BREAKS: "warning", COSMETIC: "notice"}
@@ -37,7 +38,9 @@ def text(findings: Sequence[Finding], sources: Mapping[str, Sequence[str]], *, c
     parts: list[str] = []
     for one in findings:
         where = f"{_printable(one.path)}:{one.line}:{one.column}"
-        parts.append(f"{paint('1', where)} {paint(_COLOURS[one.severity], one.code)} {one.message} [{one.name}, {one.severity}]")
+        parts.append(
+            f"{paint('1', where)} {paint(_COLOURS[one.severity], one.code)} {one.message} [{one.name}, {one.severity}]"
+        )
         lines = sources.get(one.path, ())
         if 0 < one.line <= len(lines):
             row = lines[one.line - 1]

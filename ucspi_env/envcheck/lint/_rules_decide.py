@@ -1,22 +1,35 @@
 """U2xx: decisions about a peer that hold for IPv4 only: who is allowed, who is on a list, what an unknown peer is."""
 
+# ruff: noqa: E501 - a pattern or a remedy that is cut in pieces cannot be read
+
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from ucspi_env.envcheck.lint._match import SENTINELS, case_branches, is_address, is_prefix, knows_six, matches, outcome, pattern_sort, quoted
+from ucspi_env.envcheck.lint._match import (
+    SENTINELS,
+    case_branches,
+    is_address,
+    is_prefix,
+    knows_six,
+    matches,
+    outcome,
+    pattern_sort,
+    quoted,
+)
 from ucspi_env.envcheck.lint._model import BREAKS, COSMETIC, SECURITY, Hit, rule
 from ucspi_env.envcheck.lint._rules_parse import ipv4_parsers
-
 from ucspi_env.envcheck.lint._tokens import Literal
 
 if TYPE_CHECKING:
     from ucspi_env.envcheck.lint._unit import Unit, Use
 
 _COMPARISON: Final = re.compile(r"[\"')}\]\s]*(==|!=|===|!==|\beq\b|\bne\b|<>|/=|-eq|-ne|=(?![=~>]))\s*")
-_COMPARERS: Final = re.compile(r"(?:str(?:case)?cmp|str_diff|str_diffs|str_equal|case_diffs|case_equals|strn(?:case)?cmp|streq|STREQ|str_same|str_compare|byte_equal|byte_diff|memcmp|EqualFold|bcmp|ipcmp|case_starts|str_start|strncasecmp|eq_ignore_ascii_case|strcmp|Compare|case_diffb|str_case_equal|str_starts)\Z")
+_COMPARERS: Final = re.compile(
+    r"(?:str(?:case)?cmp|str_diff|str_diffs|str_equal|case_diffs|case_equals|strn(?:case)?cmp|streq|STREQ|str_same|str_compare|byte_equal|byte_diff|memcmp|EqualFold|bcmp|ipcmp|case_starts|str_start|strncasecmp|eq_ignore_ascii_case|strcmp|Compare|case_diffb|str_case_equal|str_starts)\Z"
+)
 _HARMLESS: Final = re.compile(r"(?i)\s*(?:unknown|none|undef|null|nil|-|\?|0|n/?a|unset|stdin|unix|)\s*\Z")
 _LOCAL_NAMES: Final = re.compile(r"(?i)\w*(?:local|server|my)_*(?:ip|addr)\w*\Z")
 
@@ -31,10 +44,16 @@ def _other_side(unit: Unit, use: Use) -> tuple[str, bool] | None:
             return literal[2], True
         operand = re.match(r"[\w$@{}\[\]'\"().>:*&-]+", rest)
         return (operand[0], False) if operand else None
-    before = re.search(r"([\"'])((?:(?!\1)[^\n]){0,60})\1\s*(?:==|!=|===|!==|eq|ne|=)\s*[\"'\\x]?\Z", unit.code[max(0, use.start - 90) : use.start])
+    before = re.search(
+        r"([\"'])((?:(?!\1)[^\n]){0,60})\1\s*(?:==|!=|===|!==|eq|ne|=)\s*[\"'\\x]?\Z",
+        unit.code[max(0, use.start - 90) : use.start],
+    )
     if before and (unit.language == "sh" or not before[0].rstrip().endswith(("'=", '"=', "' =", '" ='))):
         return before[2], True
-    loose = re.search(r"([\w$@{}\[\]'\".>:()*-]+)\s*(?:===?|!==?|\beq\b|\bne\b)\s*[\"'(]?\Z", unit.code[max(0, use.start - 90) : use.start])
+    loose = re.search(
+        r"([\w$@{}\[\]'\".>:()*-]+)\s*(?:===?|!==?|\beq\b|\bne\b)\s*[\"'(]?\Z",
+        unit.code[max(0, use.start - 90) : use.start],
+    )
     if loose:
         return loose[1], False
     if unit.language == "sh":
@@ -44,12 +63,18 @@ def _other_side(unit: Unit, use: Use) -> tuple[str, bool] | None:
     return None
 
 
-def _interesting_other(unit: Unit, other: str, literal: bool) -> bool:
+def _interesting_other(other: str, *, literal: bool) -> bool:
     if literal:
         return is_address(other)
-    if re.fullmatch(r"(?:NULL|null|nil|None|undef|0|1|-1|true|false|nullptr|len\(.*|defined.*|\d+|\(?void.*|Nothing|self|__.*|\"\"|''|[A-Z_]*NONE)", other):
+    if re.fullmatch(
+        r"(?:NULL|null|nil|None|undef|0|1|-1|true|false|nullptr|len\(.*|defined.*|\d+|\(?void.*|Nothing|self|__.*|\"\"|''|[A-Z_]*NONE)",
+        other,
+    ):
         return False
-    return re.search(r"(?i)ip|addr|host\b|client|peer|ntoa|ntop|line|entry|allow|deny|list|net\b|match|\$1|\$_\b|rule|key|val|buf", other) is not None and not re.search(r"(?i)port|len|size|count|zip|err", other)
+    return re.search(
+        r"(?i)ip|addr|host\b|client|peer|ntoa|ntop|line|entry|allow|deny|list|net\b|match|\$1|\$_\b|rule|key|val|buf",
+        other,
+    ) is not None and not re.search(r"(?i)port|len|size|count|zip|err", other)
 
 
 @rule("U201", "string-equality-allowlist", BREAKS, group="compare", rank=50, remedy="compare")
@@ -64,7 +89,7 @@ def string_equality_allowlist(unit: Unit) -> Iterator[Hit]:
         One IPv6 address has many spellings, and super-servers differ in theirs. The loopback is 127.0.0.0/8, ``::1`` and
         ``::ffff:127.0.0.1``. An allow list refuses the right clients, a deny list lets the wrong ones in.
 
-    Example
+    Example:
         ```sh
         if [ "$TCPREMOTEIP" = "127.0.0.1" ]; then
             echo local
@@ -79,7 +104,7 @@ def string_equality_allowlist(unit: Unit) -> Iterator[Hit]:
         esac
         ```
 
-    References
+    References:
         RFC 5952 section 2 (how many spellings), RFC 6890 (127.0.0.0/8).
     """
     for use in unit.uses_of("ip"):
@@ -91,10 +116,20 @@ def string_equality_allowlist(unit: Unit) -> Iterator[Hit]:
             if is_address(other[0].strip("\"'")) and (use.strong or unit.in_scope):
                 yield Hit(use.start, f"compares the spelling with {other[0]!r}")
                 continue
-            if use.strong and not literal_like and unit.family not in ("c", "go", "rust") and (_interesting_other(unit, other[0], False) or re.match(r"[$\"]*\$\w+", other[0])):
+            if (
+                use.strong
+                and not literal_like
+                and unit.family not in ("c", "go", "rust")
+                and (_interesting_other(other[0], literal=False) or re.match(r"[$\"]*\$\w+", other[0]))
+            ):
                 yield Hit(use.start, "compares two spellings; one address has many")
                 continue
-            if use.strong and not literal_like and unit.family in ("go", "rust") and _interesting_other(unit, other[0], False):
+            if (
+                use.strong
+                and not literal_like
+                and unit.family in ("go", "rust")
+                and _interesting_other(other[0], literal=False)
+            ):
                 yield Hit(use.start, "compares two spellings; one address has many")
                 continue
         yield from _equality_calls(unit, use)
@@ -106,7 +141,9 @@ def string_equality_allowlist(unit: Unit) -> Iterator[Hit]:
             yield Hit(branch.offset, f"compares the spelling with {branch.glob!r}")
 
 
-_MEMBERS: Final = re.compile(r"(?:in_array|array_search|include\?|includes|contains|Contains|member\?|elem|array_key_exists|isset|constmap|has|slices\.Contains)\Z")
+_MEMBERS: Final = re.compile(
+    r"(?:in_array|array_search|include\?|includes|contains|Contains|member\?|elem|array_key_exists|isset|constmap|has|slices\.Contains)\Z"
+)
 
 
 def _equality_calls(unit: Unit, use: Use) -> Iterator[Hit]:
@@ -129,11 +166,17 @@ def _equality_calls(unit: Unit, use: Use) -> Iterator[Hit]:
                 if is_address(content) and (use.strong or unit.in_scope) and not is_prefix(content):
                     yield Hit(use.start, f"compares the spelling with {content!r}")
                     return
-            elif use.strong and index < 2 and unit.family in ("c", "php", "go") and _another_address(unit, text):
+            elif use.strong and index < 2 and unit.family in ("c", "php", "go") and _another_address(text):
                 yield Hit(use.start, "compares two spellings; one address has many")
                 return
-    elif use.strong and _MEMBERS.search(last) and not (last == "isset" or (last == "contains" and unit.language == "rust" and call.index > 0)):
-        if last in ("Contains", "contains", "include?", "includes") and re.search(r"[\"']", unit.argument_text(call, 0) if call.index else ""):
+    elif (
+        use.strong
+        and _MEMBERS.search(last)
+        and not (last == "isset" or (last == "contains" and unit.language == "rust" and call.index > 0))
+    ):
+        if last in ("Contains", "contains", "include?", "includes") and re.search(
+            r"[\"']", unit.argument_text(call, 0) if call.index else ""
+        ):
             return
         if last == "Contains" and not call.name.startswith("slices"):
             return
@@ -142,43 +185,47 @@ def _equality_calls(unit: Unit, use: Use) -> Iterator[Hit]:
         yield Hit(use.start, "looks for one spelling in a list; one address has many")
 
 
-def _another_address(unit: Unit, text: str) -> bool:
-    del unit
+def _another_address(text: str) -> bool:
     if re.fullmatch(r"[\d\s]*|NULL|0|sizeof.*|str_?len.*|len|n|i", text):
         return False
     if re.match(r"(?:inet_nto[ap]|rfc1035_ntoa|ip4?_fmt)\b", text):
         return True
-    if "\"" in text or "'" in text:
+    if '"' in text or "'" in text:
         return False
-    return re.search(r"(?i)ip|addr|host|client|peer|buf|line|entry|ptr|allow|deny|name|token|\bs\b|\bp\b|->s\b|\.s\b|row\[", text) is not None
+    return (
+        re.search(
+            r"(?i)ip|addr|host|client|peer|buf|line|entry|ptr|allow|deny|name|token|\bs\b|\bp\b|->s\b|\.s\b|row\[", text
+        )
+        is not None
+    )
 
 
 @rule("U202", "prefix-string-match", SECURITY, group="compare", rank=40, remedy="network")
 def prefix_string_match(unit: Unit) -> Iterator[Hit]:
-    """A network is matched by the leading text of the address.
+    r"""A network is matched by the leading text of the address.
 
     What it does
-        Finds ``startswith``, ``strncmp``, patterns such as ``^10\\.``, globs such as ``10.*``, and loops that take group
+        Finds ``startswith``, ``strncmp``, patterns such as ``^10\.``, globs such as ``10.*``, and loops that take group
         after group off the end and look the rest up.
 
     Why is this bad?
         Compressed IPv6 text has no fixed groups: ``2001:db8::1`` and ``2001:db8:0:0::1`` lie in one network and share no
         prefix of text. Deny lists are bypassed. A mapped IPv4 address begins with ``::ffff:``.
 
-    Example
+    Example:
         ```perl
         my $ip = $ENV{TCPREMOTEIP};
-        my $inside = $ip =~ /^192\\.168\\./;
+        my $inside = $ip =~ /^192\.168\./;
         ```
 
     Use instead
         ```perl
         use NetAddr::IP;
-        my $ip = NetAddr::IP->new($ENV{TCPREMOTEIP} // die "no peer\\n") or die "no address\\n";
+        my $ip = NetAddr::IP->new($ENV{TCPREMOTEIP} // die "no peer\n") or die "no address\n";
         my $inside = NetAddr::IP->new('192.168.0.0/16')->contains($ip);
         ```
 
-    References
+    References:
         RFC 4291 section 2.3 (prefixes).
     """
     for match in matches(unit):
@@ -190,32 +237,57 @@ def prefix_string_match(unit: Unit) -> Iterator[Hit]:
     for use in unit.uses_of("ip"):
         call = unit.call(use.start)
         if call is not None and (use.strong or unit.in_scope):
-            if re.search(r"(?:strn(?:case)?cmp|byte_equal|byte_diff|memcmp|str_starts?|HasPrefix|str_starts_with|strpos|substr_compare|str_start\w*|startswith|isPrefixOf|case_starts|index|strstr|substr|TrimPrefix|wildmat\w*|fnmatch)\Z", call.last):
-                contents = [quoted(unit.argument_text(call, index)) for index in range(min(4, len(unit.arguments(call)))) if index != call.index]
+            if re.search(
+                r"(?:strn(?:case)?cmp|byte_equal|byte_diff|memcmp|str_starts?|HasPrefix|str_starts_with|strpos|substr_compare|str_start\w*|startswith|isPrefixOf|case_starts|index|strstr|substr|TrimPrefix|wildmat\w*|fnmatch)\Z",
+                call.last,
+            ):
+                contents = [
+                    quoted(unit.argument_text(call, index))
+                    for index in range(min(4, len(unit.arguments(call))))
+                    if index != call.index
+                ]
                 if unit.language == "haskell":
                     contents += [unit.content(one) for one in unit.literals_in(call.open, use.start)]
                 literal = next((one for one in contents if one and is_prefix(one)), None)
                 if literal:
                     yield Hit(use.start, f"matches a network by the leading text {literal!r}")
                     continue
-                if call.last in ("strncmp", "HasPrefix", "str_starts_with", "str_start", "strncasecmp") and use.strong and call.index == 0:
+                if (
+                    call.last in ("strncmp", "HasPrefix", "str_starts_with", "str_start", "strncasecmp")
+                    and use.strong
+                    and call.index == 0
+                ):
                     other = unit.argument_text(call, 1)
                     size = unit.argument_text(call, 2)
-                    if quoted(other) is None and re.search(r"(?i)len|strlen|sizeof|n\b", size + other) and "str_diff" not in call.last:
+                    if (
+                        quoted(other) is None
+                        and re.search(r"(?i)len|strlen|sizeof|n\b", size + other)
+                        and "str_diff" not in call.last
+                    ):
                         yield Hit(use.start, "matches a network by leading text")
                         continue
-        method = re.compile(r"[\"']?\s*\.\s*(?:start_with\?|starts_with|start_with)\s*\(?\s*([\"'])([^\"']*)\1").match(unit.code, use.end)
+        method = re.compile(r"[\"']?\s*\.\s*(?:start_with\?|starts_with|start_with)\s*\(?\s*([\"'])([^\"']*)\1").match(
+            unit.code, use.end
+        )
         if method and is_prefix(method[2]):
             yield Hit(use.start, f"matches a network by the leading text {method[2]!r}")
         if use.strong and unit.language == "perl":
             if re.compile(r"\s*=~\s*m?[/{]\^(?:\\Q)?[$@]\{?\w+").match(unit.code, use.end):
                 yield Hit(use.start, "matches a network by leading text")
-            elif re.compile(r"\s*=~\s*s/(?:\\\.)?(?:\(?(?:\\d|\[0-9\]|\(\\d\|\\w\)|\[\^\.\]|\\w)\)?[+*]?)(?:\(:\|\\\.\)\??|\\\.\??)?\)?\??\$//").match(unit.code, use.end):
+            elif re.compile(
+                r"\s*=~\s*s/(?:\\\.)?(?:\(?(?:\\d|\[0-9\]|\(\\d\|\\w\)|\[\^\.\]|\\w)\)?[+*]?)(?:\(:\|\\\.\)\??|\\\.\??)?\)?\??\$//"
+            ).match(unit.code, use.end):
                 yield Hit(use.start, "takes groups off the end of the text and looks the rest up")
-            elif re.search(r"\bsubstr\s*\(?\s*\Z", unit.code[max(0, use.start - 12) : use.start]) and re.search(r"\beq\b", unit.statement_text(use.start)) and "':'" not in unit.statement_text(use.start):
+            elif (
+                re.search(r"\bsubstr\s*\(?\s*\Z", unit.code[max(0, use.start - 12) : use.start])
+                and re.search(r"\beq\b", unit.statement_text(use.start))
+                and "':'" not in unit.statement_text(use.start)
+            ):
                 yield Hit(use.start, "matches a network by its leading text")
         if unit.language == "sh" and use.strong:
-            tested = re.compile(r"[\"'}\s]*(?:==|=)\s*[\"']?(\d{1,3}\.(?:\d{1,3}\.){0,2})[\"']?\*").match(unit.code, use.end)
+            tested = re.compile(r"[\"'}\s]*(?:==|=)\s*[\"']?(\d{1,3}\.(?:\d{1,3}\.){0,2})[\"']?\*").match(
+                unit.code, use.end
+            )
             if tested:
                 yield Hit(use.start, f"matches a network by the leading text {tested[1]!r}")
 
@@ -231,7 +303,7 @@ def substring_match(unit: Unit) -> Iterator[Hit]:
         ``::1`` is contained in ``2001:db8::1``, and 1.2.3.4 in 11.2.3.4: one client gets the permission or the limit of
         another.
 
-    Example
+    Example:
         ```sh
         if grep -q "$TCPREMOTEIP" /etc/allowed; then
             echo yes
@@ -246,7 +318,7 @@ def substring_match(unit: Unit) -> Iterator[Hit]:
         fi
         ```
 
-    References
+    References:
         grep(1), options -x and -F.
     """
     for use in unit.uses_of("ip", strong=True):
@@ -256,13 +328,22 @@ def substring_match(unit: Unit) -> Iterator[Hit]:
             if command:
                 options = command[1]
                 quote = options.rstrip().rpartition(" ")[2]
-                if not re.search(r"\s-\w*[xw]", options) and "^" not in quote and len(re.findall(r"\s[^-\s\"'$][^\s]*", options)) <= 1:
+                if (
+                    not re.search(r"\s-\w*[xw]", options)
+                    and "^" not in quote
+                    and len(re.findall(r"\s[^-\s\"'$][^\s]*", options)) <= 1
+                ):
                     yield Hit(use.start, "finds the address inside other addresses as well")
             continue
         call = unit.call(use.start)
-        if call is not None and call.last in ("strstr", "strcasestr", "stristr", "str_contains", "index", "strpos", "Contains", "isInfixOf", "memmem") and call.index == 1 and call.name not in ("slices.Contains",):
-            if quoted(unit.argument_text(call, 0)) is None:
-                yield Hit(use.start, "finds the address inside other addresses as well")
+        if (
+            call is not None
+            and call.last
+            in ("strstr", "strcasestr", "stristr", "str_contains", "index", "strpos", "Contains", "isInfixOf", "memmem")
+            and call.index == 1
+            and call.name not in ("slices.Contains",)
+        ) and quoted(unit.argument_text(call, 0)) is None:
+            yield Hit(use.start, "finds the address inside other addresses as well")
         literal = unit.literal_at(use.start)
         if literal is not None and literal.kind == "regex" and unit.language in ("perl", "ruby", "php"):
             content = unit.content(literal)
@@ -286,7 +367,7 @@ def v4_netmask_math(unit: Unit) -> Iterator[Hit]:
         No IPv6 prefix can be written this way, so rules never match: deny rules are bypassed, allow rules are dead. In C
         a shift by 32 for ``/0`` is undefined as well.
 
-    Example
+    Example:
         ```c
         int in_net(unsigned int remote_ip, unsigned int net, int bits) {
             unsigned int mask = 0xffffffff << (32 - bits);
@@ -303,7 +384,7 @@ def v4_netmask_math(unit: Unit) -> Iterator[Hit]:
         }
         ```
 
-    References
+    References:
         RFC 4291 section 2.3, RFC 4632.
     """
     if not unit.in_scope:
@@ -313,7 +394,10 @@ def v4_netmask_math(unit: Unit) -> Iterator[Hit]:
         context = unit.scope_text(found.start())
         if not re.search(r"(?i)mask|cidr|\bip|addr|net|bits|prefix|range|\$\d", line):
             continue
-        if not re.search(r"(?i)(?<![a-z])ip|addr|netmask|cidr|subnet", context) and not (re.search(r"(?i)mask", context) and re.search(r"(?i)inet|sockaddr|TCPREMOTE|ip_?addr|cidr|remote_ip", unit.code)):
+        if not re.search(r"(?i)(?<![a-z])ip|addr|netmask|cidr|subnet", context) and not (
+            re.search(r"(?i)mask", context)
+            and re.search(r"(?i)inet|sockaddr|TCPREMOTE|ip_?addr|cidr|remote_ip", unit.code)
+        ):
             continue
         if re.search(r"(?i)hash|crc|md5|rotl|rol\b|sha1|random|checksum|blowfish|tai|cdb", line):
             continue
@@ -337,7 +421,7 @@ def skipped_check(unit: Unit) -> Iterator[Hit]:
         The early way out is always taken for IPv6 and for mapped text: block list, grey list, throttle or allow list
         never run, and nothing tells so.
 
-    Example
+    Example:
         ```c
         int listed(void) {
             const char *remoteip = getenv("TCPREMOTEIP");
@@ -357,7 +441,7 @@ def skipped_check(unit: Unit) -> Iterator[Hit]:
         }
         ```
 
-    References
+    References:
         CWE-636 (not failing securely).
     """
     for parser, offset, use in ipv4_parsers(unit):
@@ -366,16 +450,22 @@ def skipped_check(unit: Unit) -> Iterator[Hit]:
         if outcome(unit, offset) == "skip":
             yield Hit(offset, f"every address that `{parser}` cannot parse passes unchecked")
     for match in matches(unit):
-        if match.use.strong and pattern_sort(match.pattern) in ("quad", "class") and outcome(unit, match.offset) == "skip":
+        if (
+            match.use.strong
+            and pattern_sort(match.pattern) in ("quad", "class")
+            and outcome(unit, match.offset) == "skip"
+        ):
             yield Hit(match.offset, "every address that is not IPv4 passes unchecked")
 
 
-_VALIDATOR: Final = re.compile(r"(?i)(?:validate|valid|parse|check|is|verify|is_valid|isvalid|scan|get)_?(?:remote|client|local|peer)?_?ip(?:v4|4|addr|address)?\Z|(?:validate|parse)_(?:remote|local)ip\Z")
+_VALIDATOR: Final = re.compile(
+    r"(?i)(?:validate|valid|parse|check|is|verify|is_valid|isvalid|scan|get)_?(?:remote|client|local|peer)?_?ip(?:v4|4|addr|address)?\Z|(?:validate|parse)_(?:remote|local)ip\Z"
+)
 
 
 @rule("U206", "hard-fail-non-ipv4", BREAKS, group="text", rank=27, remedy="parse")
 def hard_fail_non_ipv4(unit: Unit) -> Iterator[Hit]:
-    """The program gives up unless the address is a dotted quad.
+    r"""The program gives up unless the address is a dotted quad.
 
     What it does
         Finds the failed result of an IPv4 parser, pattern or validator leading to die, exit, or a refusal.
@@ -383,21 +473,21 @@ def hard_fail_non_ipv4(unit: Unit) -> Iterator[Hit]:
     Why is this bad?
         The service cannot be reached over IPv6, and the message ("not run from tcpserver") misleads.
 
-    Example
+    Example:
         ```perl
         my $ip = $ENV{TCPREMOTEIP};
-        die "must be run from tcpserver\\n" unless $ip =~ /^\\d+\\.\\d+\\.\\d+\\.\\d+$/;
+        die "must be run from tcpserver\n" unless $ip =~ /^\d+\.\d+\.\d+\.\d+$/;
         ```
 
     Use instead
         ```perl
         use Socket qw(inet_pton AF_INET AF_INET6);
-        my $ip = $ENV{TCPREMOTEIP} // die "must be run from tcpserver\\n";
+        my $ip = $ENV{TCPREMOTEIP} // die "must be run from tcpserver\n";
         (my $text = $ip) =~ s/%.*//;
-        die "no address: $ip\\n" unless defined(inet_pton(AF_INET, $text) // inet_pton(AF_INET6, $text));
+        die "no address: $ip\n" unless defined(inet_pton(AF_INET, $text) // inet_pton(AF_INET6, $text));
         ```
 
-    References
+    References:
         ../dialects.md: what each super-server writes.
     """
     for parser, offset, use in ipv4_parsers(unit):
@@ -406,7 +496,11 @@ def hard_fail_non_ipv4(unit: Unit) -> Iterator[Hit]:
         if outcome(unit, offset) == "hard":
             yield Hit(offset, f"gives up when `{parser}` cannot parse the address")
     for match in matches(unit):
-        if match.use.strong and pattern_sort(match.pattern) in ("quad", "class") and outcome(unit, match.offset) == "hard":
+        if (
+            match.use.strong
+            and pattern_sort(match.pattern) in ("quad", "class")
+            and outcome(unit, match.offset) == "hard"
+        ):
             yield Hit(match.offset, "gives up unless the address is IPv4")
     for use in unit.uses_of("ip", strong=True):
         call = unit.call(use.start)
@@ -414,7 +508,9 @@ def hard_fail_non_ipv4(unit: Unit) -> Iterator[Hit]:
             continue
         defined = next((one for one in unit.functions if one.name == call.last), None)
         body = unit.code[defined.start : defined.end] if defined else ""
-        if not _VALIDATOR.match(call.last) and not re.search(r"isdigit\s*\(.*'\.'|'\.'.*isdigit\s*\(|\\d\+?\\\..*\\d", body, re.DOTALL):
+        if not _VALIDATOR.match(call.last) and not re.search(
+            r"isdigit\s*\(.*'\.'|'\.'.*isdigit\s*\(|\\d\+?\\\..*\\d", body, re.DOTALL
+        ):
             continue
         if defined and not re.search(r"'\.'|ipv4|ip4|ip_scan|inet_aton|inet_addr|isdigit|\\d|scanf", body):
             continue
@@ -435,7 +531,7 @@ def remotehost_trust(unit: Unit) -> Iterator[Hit]:
         The name is chosen by whoever runs the peer's reverse zone. It is absent also with -H, under super-servers that
         look nothing up, after time-outs, and for scoped addresses.
 
-    Example
+    Example:
         ```sh
         if [ -z "$TCPREMOTEHOST" ]; then
             echo "554 no reverse DNS"
@@ -449,27 +545,44 @@ def remotehost_trust(unit: Unit) -> Iterator[Hit]:
         echo "peer $UCSPI_REMOTE_IP, name ${UCSPI_REMOTE_HOST:-unknown}" >&2
         ```
 
-    References
+    References:
         RFC 1912 section 2.1, tcpserver's option -p.
     """
     for use in unit.uses_of("host", strong=True):
         after = unit.code[use.end : use.end + 200]
         before = unit.code[max(0, use.start - 60) : use.start]
-        rejects = re.search(r"(?i)\b5[57]\d\b|reject|DENY|denied|deny|die_?(?:no)?\w*(?:dns|host|ptr|relay)|block_|no reverse|access|\bE4\d\d|\bR5\d\d|exit\s*\(?[1-9]", after)
-        absent = re.search(r"!\s*(?:exists\s+|defined\s*\(?\s*)?\(?\s*\Z|\bunless\s*\(?\s*(?:defined\s*|exists\s*)?\(?\s*\Z|-z\s+\"?\Z|==\s*NULL|not\s+(?:defined\s*)?\(?\s*\Z", before) or re.match(r"[\")}\s]*(?:==|=|eq|===)\s*(?:NULL|nil|null|None|''|\"\"|0\b)", after)
+        rejects = re.search(
+            r"(?i)\b5[57]\d\b|reject|DENY|denied|deny|die_?(?:no)?\w*(?:dns|host|ptr|relay)|block_|no reverse|access|\bE4\d\d|\bR5\d\d|exit\s*\(?[1-9]",
+            after,
+        )
+        absent = re.search(
+            r"!\s*(?:exists\s+|defined\s*\(?\s*)?\(?\s*\Z|\bunless\s*\(?\s*(?:defined\s*|exists\s*)?\(?\s*\Z|-z\s+\"?\Z|==\s*NULL|not\s+(?:defined\s*)?\(?\s*\Z",
+            before,
+        ) or re.match(r"[\")}\s]*(?:==|=|eq|===)\s*(?:NULL|nil|null|None|''|\"\"|0\b)", after)
         if absent and rejects:
             yield Hit(use.start, "refuses a peer because it has no host name")
             continue
-        if re.match(r"[\s)\"}]*=~\s*m?[/{!]", after) and re.search(r"(?i)RELAYCLIENT|relay|allow|return 1|accept|DENY|OK\b|next|exit", after):
+        if re.match(r"[\s)\"}]*=~\s*m?[/{!]", after) and re.search(
+            r"(?i)RELAYCLIENT|relay|allow|return 1|accept|DENY|OK\b|next|exit", after
+        ):
             yield Hit(use.start, "decides by the host name, which the peer chooses")
             continue
         call = unit.call(use.start)
-        if call is not None and re.search(r"(?:HasSuffix|end_with\?|ends_with|str_ends_with|fnmatch|strcasecmp|strcmp|case_diffs|str_diff|str_end|in_array|include\?)\Z", call.last):
-            others = [quoted(unit.argument_text(call, index)) for index in range(min(3, len(unit.arguments(call)))) if index != call.index]
+        if call is not None and re.search(
+            r"(?:HasSuffix|end_with\?|ends_with|str_ends_with|fnmatch|strcasecmp|strcmp|case_diffs|str_diff|str_end|in_array|include\?)\Z",
+            call.last,
+        ):
+            others = [
+                quoted(unit.argument_text(call, index))
+                for index in range(min(3, len(unit.arguments(call))))
+                if index != call.index
+            ]
             if any(one and "." in one for one in others) or call.last in ("in_array", "include?", "fnmatch"):
                 yield Hit(use.start, "decides by the host name, which the peer chooses")
                 continue
-        if re.match(r"[\")}\s]*(?:==|=|eq|===)\s*[\"'][\w-]+(?:\.[\w-]+)+[\"']", after) and not re.match(r"[\s]*=\s*[\"']", after if unit.language != "sh" else ""):
+        if re.match(r"[\")}\s]*(?:==|=|eq|===)\s*[\"'][\w-]+(?:\.[\w-]+)+[\"']", after) and not re.match(
+            r"[\s]*=\s*[\"']", after if unit.language != "sh" else ""
+        ):
             yield Hit(use.start, "decides by the host name, which the peer chooses")
 
 
@@ -478,7 +591,7 @@ _SENTINEL: Final = re.compile(r"(?:127\.0\.0\.1|0\.0\.0\.0|localhost|255\.255\.2
 
 @rule("U208", "sentinel-fallback", SECURITY, group="sentinel", rank=30, remedy="unknown")
 def sentinel_fallback(unit: Unit) -> Iterator[Hit]:
-    """An unknown peer is given an invented address.
+    r"""An unknown peer is given an invented address.
 
     What it does
         Finds 127.0.0.1, 0.0.0.0 and localhost standing in for an address that is missing or was not understood.
@@ -486,25 +599,35 @@ def sentinel_fallback(unit: Unit) -> Iterator[Hit]:
     Why is this bad?
         The invented value goes through rules and logs like a real client. As 127.0.0.1 it is trusted by everything.
 
-    Example
+    Example:
         ```perl
         my $ip = $ENV{TCPREMOTEIP} || '127.0.0.1';
         ```
 
     Use instead
         ```perl
-        my $ip = $ENV{TCPREMOTEIP} // die "no peer address\\n";
+        my $ip = $ENV{TCPREMOTEIP} // die "no peer address\n";
         ```
 
-    References
+    References:
         CWE-636 (not failing securely).
     """
     for literal in unit.literals:
-        if literal.kind not in ("string", "raw") or literal.outer - literal.inner > 48 or literal.outer <= literal.inner:
+        if (
+            literal.kind not in ("string", "raw")
+            or literal.outer - literal.inner > 48
+            or literal.outer <= literal.inner
+        ):
             continue
         content = unit.content(literal)
-        if re.fullmatch(r"(?:TCP6?|SSL)REMOTEIP=(?:127\.0\.0\.1|0\.0\.0\.0|::1)", content) and unit.family == "c" and re.search(r"(?i)putenv|env", unit.line_text(literal.start)):
-            if re.search(r"getenv", unit.scope_text(literal.start)) and re.search(r"!\s*\w|==\s*(?:NULL|0)|\belse\b", unit.code[max(0, literal.start - 160) : literal.start]):
+        if (
+            re.fullmatch(r"(?:TCP6?|SSL)REMOTEIP=(?:127\.0\.0\.1|0\.0\.0\.0|::1)", content)
+            and unit.family == "c"
+            and re.search(r"(?i)putenv|env", unit.line_text(literal.start))
+        ):
+            if re.search(r"getenv", unit.scope_text(literal.start)) and re.search(
+                r"!\s*\w|==\s*(?:NULL|0)|\belse\b", unit.code[max(0, literal.start - 160) : literal.start]
+            ):
                 yield Hit(literal.start, "an unknown peer becomes an invented address")
             continue
         if content not in SENTINELS:
@@ -517,9 +640,14 @@ def sentinel_fallback(unit: Unit) -> Iterator[Hit]:
             default = re.search(r":?[-=][\"']?([\w.:]+)[\"']?\}\Z", text)
             if default and (default[1] in SENTINELS):
                 yield Hit(use.start, f"an unknown peer becomes {default[1]!r}")
-        for found in re.finditer(r"(?m)(?:^|;|&&|\|\||then|\{)\s*(?:export\s+)?(\w+)=[\"']?(127\.0\.0\.1|0\.0\.0\.0|localhost)[\"']?", unit.code):
+        for found in re.finditer(
+            r"(?m)(?:^|;|&&|\|\||then|\{)\s*(?:export\s+)?(\w+)=[\"']?(127\.0\.0\.1|0\.0\.0\.0|localhost)[\"']?",
+            unit.code,
+        ):
             line = unit.code[unit.code.rfind("\n", 0, found.start(1)) + 1 : found.end()]
-            guarded = re.search(r"\[\s+-z\s+[\"']?\$\{?" + found[1] + r"\b", unit.code[max(0, found.start() - 160) : found.end()])
+            guarded = re.search(
+                r"\[\s+-z\s+[\"']?\$\{?" + found[1] + r"\b", unit.code[max(0, found.start() - 160) : found.end()]
+            )
             if guarded and (any(use.name == found[1] for use in unit.uses_of("ip")) or "REMOTE" in line):
                 yield Hit(found.start(1), f"an unknown peer becomes {found[2]!r}")
 
@@ -543,12 +671,23 @@ def _invented(unit: Unit, start: int, end: int) -> bool:
     before = unit.code[begin:start]
     after = unit.code[end:finish]
     uses = [use for use in unit.uses_of("ip") if begin - 240 <= use.start < finish]
-    if re.search(r"(?:\|\||//|\?\?|\bor\b|\|\|=|//=|unwrap_or(?:_else)?\s*\(\s*(?:\|_\|\s*)?|unwrap_or_default|fromMaybe|maybe|\?:|getenv\w*\([^()]*,|,|:)\s*(?:String::from\(\s*|\()?\s*\Z", before):
+    if re.search(
+        r"(?:\|\||//|\?\?|\bor\b|\|\|=|//=|unwrap_or(?:_else)?\s*\(\s*(?:\|_\|\s*)?|unwrap_or_default|fromMaybe|maybe|\?:|getenv\w*\([^()]*,|,|:)\s*(?:String::from\(\s*|\()?\s*\Z",
+        before,
+    ):
         inside = [use for use in uses if use.start >= begin and (use.strong or use.direct)]
         operator = re.search(r"(?:\|\||//|\?\?|\bor\b|unwrap_or\w*|fromMaybe|fetch|\?|:)", before[-60:])
         if inside and operator and not re.search(r"(?:==|!=|eq|ne)\s*\Z", before):
             call = unit.call(start)
-            if call is not None and call.last in ("strcmp", "printf", "fprintf", "str_diff", "in_array", "connect", "inet_aton"):
+            if call is not None and call.last in (
+                "strcmp",
+                "printf",
+                "fprintf",
+                "str_diff",
+                "in_array",
+                "connect",
+                "inet_aton",
+            ):
                 return False
             return any(use.direct or use.end <= start for use in inside)
     assigned = re.search(r"([\w$@.>{}\-\[\]]+)\s*(?::=|=)\s*(?:\(?\w*\s*\*?\)?\s*)?\Z", before)
@@ -557,19 +696,42 @@ def _invented(unit: Unit, start: int, end: int) -> bool:
         target = name[-1] if name else ""
         guard = unit.code[max(0, begin - 260) : start]
         tested = re.search(
-            r"!\s*\(?\s*[$*]?" + re.escape(target) + r"\b|\b" + re.escape(target) + r"\s*==\s*(?:NULL|0|nil|\"\"|'')|\bunless\b[^;]*\b" + re.escape(target) + r"\b|\belse\b\s*\{?\s*[$]?" + re.escape(target) + r"\b|== -1|!ok\b|err != nil",
+            r"!\s*\(?\s*[$*]?"
+            + re.escape(target)
+            + r"\b|\b"
+            + re.escape(target)
+            + r"\s*==\s*(?:NULL|0|nil|\"\"|'')|\bunless\b[^;]*\b"
+            + re.escape(target)
+            + r"\b|\belse\b\s*\{?\s*[$]?"
+            + re.escape(target)
+            + r"\b|== -1|!ok\b|err != nil",
             guard + before,
-        ) or re.search(r"\bunless\b|\bif\s+(?:not|!|!\s*defined|not defined|\$?\w+\s*(?:eq|==)\s*(?:''|\"\"|nil))", after)
+        ) or re.search(
+            r"\bunless\b|\bif\s+(?:not|!|!\s*defined|not defined|\$?\w+\s*(?:eq|==)\s*(?:''|\"\"|nil))", after
+        )
         sure = any(use.name.lstrip(".") == target and use.strong and not use.direct for use in unit.uses_of("ip"))
-        if target and sure and unit.content(unit.literal_at(start) or _NOTHING) != "0" and not re.search(r"(?i)listen|bind|default", target):
-            declared = re.match(r"\s*(?:(?:static|const|char|string|std::string|my|our|let|var|local)\b[\s*]*)+[\w$@]+\s*:?=", before)
+        if (
+            target
+            and sure
+            and unit.content(unit.literal_at(start) or _NOTHING) != "0"
+            and not re.search(r"(?i)listen|bind|default", target)
+        ):
+            declared = re.match(
+                r"\s*(?:(?:static|const|char|string|std::string|my|our|let|var|local)\b[\s*]*)+[\w$@]+\s*:?=", before
+            )
             fetched = _fetched(unit, target, start)
             if fetched and (tested or not declared):
                 return True
     call = unit.call(start)
-    if call is not None and re.search(r"(?:str(?:n|l)?cpy|stralloc_copys|str_copys|sprintf|snprintf)\Z", call.last) and unit.speaks_ucspi:
+    if (
+        call is not None
+        and re.search(r"(?:str(?:n|l)?cpy|stralloc_copys|str_copys|sprintf|snprintf)\Z", call.last)
+        and unit.speaks_ucspi
+    ):
         target = unit.argument_text(call, 0)
-        if any(use.name.lstrip(".") in target for use in unit.uses_of("ip")) and re.search(r"else|!\s*\w+|== *NULL", unit.code[max(0, begin - 200) : start]):
+        if any(use.name.lstrip(".") in target for use in unit.uses_of("ip")) and re.search(
+            r"else|!\s*\w+|== *NULL", unit.code[max(0, begin - 200) : start]
+        ):
             return True
     return False
 

@@ -1,5 +1,7 @@
 """U4xx: sockets, resolvers and protocols that are IPv4 by construction."""
 
+# ruff: noqa: E501 - a pattern or a remedy that is cut in pieces cannot be read
+
 from __future__ import annotations
 
 import re
@@ -14,8 +16,13 @@ if TYPE_CHECKING:
     from ucspi_env.envcheck.lint._unit import Unit
 
 _PEER: Final = re.compile(r"\b(getpeername|getsockname|accept4?|recvfrom)\s*\(")
-_SOCKET: Final = re.compile(r"\b(?:socket|socketpair)\s*\(\s*(?:AF|PF)_INET\s*,|\b(socket_(?:bind4|accept4|recv4|listen4|bind4_reuse|getaddr4|peer_addr4|remote4))\s*\(")
-_PERL: Final = re.compile(r"\b(unpack_sockaddr_in|(?<!un)sockaddr_in|inet_ntoa|IO::Socket::INET\s*->\s*new|IO::Socket::INET\b(?!6)(?=[^;\n]*;\s*$))\s*\(?", re.MULTILINE)
+_SOCKET: Final = re.compile(
+    r"\b(?:socket|socketpair)\s*\(\s*(?:AF|PF)_INET\s*,|\b(socket_(?:bind4|accept4|recv4|listen4|bind4_reuse|getaddr4|peer_addr4|remote4))\s*\("
+)
+_PERL: Final = re.compile(
+    r"\b(unpack_sockaddr_in|(?<!un)sockaddr_in|inet_ntoa|IO::Socket::INET\s*->\s*new|IO::Socket::INET\b(?!6)(?=[^;\n]*;\s*$))\s*\(?",
+    re.MULTILINE,
+)
 _OTHERS: Final = {
     "go": re.compile(r"\"(?:tcp4|udp4)\""),
     "ruby": re.compile(r"\bSocket::AF_INET\b(?!6)|\bunpack_sockaddr_in\b|\bAF_INET\b(?!6)"),
@@ -37,7 +44,7 @@ def af_inet_socket(unit: Unit) -> Iterator[Hit]:
         On an AF_INET6 descriptor the same bytes are a port and flow information: the peer becomes 0.0.0.0 and everything
         behind believes it. Perl dies. Own listeners never see IPv6.
 
-    Example
+    Example:
         ```c
         void peer(void) {
             struct sockaddr_in sa;
@@ -57,7 +64,7 @@ def af_inet_socket(unit: Unit) -> Iterator[Hit]:
         }
         ```
 
-    References
+    References:
         RFC 3493 section 3.4 (sockaddr_storage).
     """
     if not unit.in_scope:
@@ -66,7 +73,9 @@ def af_inet_socket(unit: Unit) -> Iterator[Hit]:
         yield from _c_sockets(unit)
         return
     if unit.language == "perl":
-        if re.search(r"Socket6|IO::Socket::INET6|IO::Socket::IP|getnameinfo|sockaddr_in6", unit.bare) and not re.search(r"inet_ntoa", unit.bare):
+        if re.search(r"Socket6|IO::Socket::INET6|IO::Socket::IP|getnameinfo|sockaddr_in6", unit.bare) and not re.search(
+            r"inet_ntoa", unit.bare
+        ):
             return
         for found in _PERL.finditer(unit.bare):
             line = unit.line_text(found.start())
@@ -76,7 +85,9 @@ def af_inet_socket(unit: Unit) -> Iterator[Hit]:
                 continue
             if found[1].startswith("IO") and not _listens(unit, found.start()):
                 continue
-            if found[1] == "sockaddr_in" and not re.search(r"\)\s*=\s*\Z", unit.bare[max(0, found.start() - 40) : found.start()]):
+            if found[1] == "sockaddr_in" and not re.search(
+                r"\)\s*=\s*\Z", unit.bare[max(0, found.start() - 40) : found.start()]
+            ):
                 continue
             yield Hit(found.start(), f"`{' '.join(found[1].split())}` knows IPv4 sockets only")
         return
@@ -93,7 +104,9 @@ def _listens(unit: Unit, offset: int) -> bool:
     """Say whether the socket that is made here listens, or goes back to the peer."""
     start, end = unit.statement(offset)
     text = unit.code[start:end]
-    return re.search(r"\bListen\b|LocalPort|LocalAddr", text) is not None or any(start <= use.start < end for use in unit.uses_of("ip", strong=True))
+    return re.search(r"\bListen\b|LocalPort|LocalAddr", text) is not None or any(
+        start <= use.start < end for use in unit.uses_of("ip", strong=True)
+    )
 
 
 _SIX_PERL: Final = re.compile(r"sockaddr_in6|AF_INET6|getnameinfo|inet_ntop|has_ipv6|PF_INET6")
@@ -101,9 +114,13 @@ _SIX_PERL: Final = re.compile(r"sockaddr_in6|AF_INET6|getnameinfo|inet_ntop|has_
 
 def _c_sockets(unit: Unit) -> Iterator[Hit]:
     bare = unit.bare
-    if not re.search(r"sockaddr_in\b|AF_INET\b|PF_INET\b|inet_ntoa|socket_\w+4|socket_(?:udp|tcp)\s*\(|gethostbyname", bare) or file_knows_six(unit):
+    if not re.search(
+        r"sockaddr_in\b|AF_INET\b|PF_INET\b|inet_ntoa|socket_\w+4|socket_(?:udp|tcp)\s*\(|gethostbyname", bare
+    ) or file_knows_six(unit):
         return
-    names = {found[1] for found in re.finditer(r"\bsockaddr_in\s+\*?\s*(\w+)", bare)} | {found[1] for found in re.finditer(r"\bsockaddr_in\s+\w+\s*,\s*\*?(\w+)", bare)}
+    names = {found[1] for found in re.finditer(r"\bsockaddr_in\s+\*?\s*(\w+)", bare)} | {
+        found[1] for found in re.finditer(r"\bsockaddr_in\s+\w+\s*,\s*\*?(\w+)", bare)
+    }
     lines: set[int] = set()
     wrapped: set[int] = set()
     scopes: set[int] = set()
@@ -120,7 +137,9 @@ def _c_sockets(unit: Unit) -> Iterator[Hit]:
         scope = unit.scope_text(found.start())
         if re.search(r"127\.0\.0\.1|INADDR_LOOPBACK|SIOCGIF", scope):
             continue
-        if re.search(r"\bconnect\w*\s*\(|socket_connect|timeoutconn", scope) and not re.search(r"\blisten\s*\(|\baccept", scope):
+        if re.search(r"\bconnect\w*\s*\(|socket_connect|timeoutconn", scope) and not re.search(
+            r"\blisten\s*\(|\baccept", scope
+        ):
             continue
         if found[1] and "bind4" in found[1] and not re.search(r"socket_(?:udp|tcp|listen|accept|recv)", scope):
             continue
@@ -135,7 +154,12 @@ def _c_sockets(unit: Unit) -> Iterator[Hit]:
             yield Hit(found.start(), f"`{found[1] or 'socket(AF_INET)'}` knows IPv4 only")
     for found in re.finditer(r"\binet_ntoa\s*\(", bare):
         line = unit.position(found.start())[0]
-        if unit.scope(found.start()) not in scopes and (unit.speaks_ucspi or re.search(r"\bgetpeername|\baccept4?\s*\(", bare)) and _PEERISH_NTOA.search(unit.statement_text(found.start())) and not re.search(r"\bchar\s*\*\s*inet_ntoa", unit.line_text(found.start())):
+        if (
+            unit.scope(found.start()) not in scopes
+            and (unit.speaks_ucspi or re.search(r"\bgetpeername|\baccept4?\s*\(", bare))
+            and _PEERISH_NTOA.search(unit.statement_text(found.start()))
+            and not re.search(r"\bchar\s*\*\s*inet_ntoa", unit.line_text(found.start()))
+        ):
             scopes.add(unit.scope(found.start()))
             lines.add(line)
             yield Hit(found.start(), "`inet_ntoa` knows IPv4 only")
@@ -146,7 +170,7 @@ _PEERISH_NTOA: Final = re.compile(r"(?i)remote|peer|client|caddr|from|sin_addr|i
 
 @rule("U402", "family-hardcoded", BREAKS, group="socket", rank=60, remedy="family")
 def family_hardcoded(unit: Unit) -> Iterator[Hit]:
-    """A family constant stands beside a value of any family.
+    r"""A family constant stands beside a value of any family.
 
     What it does
         Finds ``inet_ntop(AF_INET, …)`` alone, and "tcp4", "INET" or "inet" given to a protocol next to the peer's address.
@@ -154,7 +178,7 @@ def family_hardcoded(unit: Unit) -> Iterator[Hit]:
     Why is this bad?
         The bytes of another family are read, or the other side refuses the IPv6 text under an IPv4 label.
 
-    Example
+    Example:
         ```perl
         my $ip = $ENV{TCPREMOTEIP};
         $milter->send_connect($name, 'tcp4', 0, $ip);
@@ -163,22 +187,33 @@ def family_hardcoded(unit: Unit) -> Iterator[Hit]:
     Use instead
         ```perl
         use Net::IP qw(ip_is_ipv6);
-        my $ip = $ENV{TCPREMOTEIP} // die "no peer\\n";
+        my $ip = $ENV{TCPREMOTEIP} // die "no peer\n";
         $milter->send_connect($name, ip_is_ipv6($ip) ? 'tcp6' : 'tcp4', 0, $ip);
         ```
 
-    References
+    References:
         The milter protocol: SMFIA_INET '4' and SMFIA_INET6 '6'.
     """
-    if unit.family == "c" and unit.in_scope and "inet_ntop" in unit.bare and not re.search(r"AF_INET6|PF_INET6", unit.bare):
+    if (
+        unit.family == "c"
+        and unit.in_scope
+        and "inet_ntop" in unit.bare
+        and not re.search(r"AF_INET6|PF_INET6", unit.bare)
+    ):
         for found in re.finditer(r"\binet_ntop\s*\(\s*(?:AF|PF)_INET\s*,", unit.bare):
             yield Hit(found.start(), "AF_INET whatever the family is")
     for use in unit.uses_of("ip", strong=True):
         start, end = unit.statement(use.start)
         for literal in unit.literals_in(start, end):
             content = unit.content(literal)
-            if content in ("tcp4", "INET", "udp4", "inet4", "TCP4", "AF_INET", "IPv4") and not re.search(r"(?i)tcp6|inet6|ipv6|udp6", unit.code[start:end]) and unit.language not in ("sh",):
-                if not re.search(r"(?:==|!=|eq|ne|cmp\s*\()\s*\Z", unit.code[max(start, literal.start - 12) : literal.start]):
+            if (
+                content in ("tcp4", "INET", "udp4", "inet4", "TCP4", "AF_INET", "IPv4")
+                and not re.search(r"(?i)tcp6|inet6|ipv6|udp6", unit.code[start:end])
+                and unit.language not in ("sh",)
+            ):
+                if not re.search(
+                    r"(?:==|!=|eq|ne|cmp\s*\()\s*\Z", unit.code[max(start, literal.start - 12) : literal.start]
+                ):
                     yield Hit(literal.start, f"{content!r} whatever the family is")
                 break
 
@@ -197,7 +232,7 @@ def gethostbyname_a_only(unit: Unit) -> Iterator[Hit]:
         AAAA records are never seen: IPv6-only senders "do not resolve" and are refused, and forward confirmation of an
         IPv6 peer fails.
 
-    Example
+    Example:
         ```perl
         my $host = $ENV{TCPREMOTEHOST};
         my @found = gethostbyname($host);
@@ -210,7 +245,7 @@ def gethostbyname_a_only(unit: Unit) -> Iterator[Hit]:
         my ($error, @found) = getaddrinfo($host, '', {socktype => SOCK_STREAM});
         ```
 
-    References
+    References:
         RFC 3493 section 6.1.
     """
     if not unit.in_scope:
@@ -218,17 +253,24 @@ def gethostbyname_a_only(unit: Unit) -> Iterator[Hit]:
     if "gethostbyname" in unit.bare and unit.family in ("c", "perl", "php", "ruby"):
         for found in _LOOKUP.finditer(unit.bare):
             line = unit.line_text(found.start())
-            if re.search(r"\bextern\b|^\s*#|\bhostent\s*\*+\s*gethostbyname\w*\s*\(|\buse\b|\bimport\b|\bsub\b", line) and "=" not in line:
+            if (
+                re.search(r"\bextern\b|^\s*#|\bhostent\s*\*+\s*gethostbyname\w*\s*\(|\buse\b|\bimport\b|\bsub\b", line)
+                and "=" not in line
+            ):
                 continue
             argument = unit.code[found.end() : found.end() + 40]
-            if re.match(r"[\"']\w|localhost|me\b|hostname\b|myhost|gethostname", argument) or re.search(r"AF_INET6|getaddrinfo|IPPROTO_IPV6", unit.scope_text(found.start())):
+            if re.match(r"[\"']\w|localhost|me\b|hostname\b|myhost|gethostname", argument) or re.search(
+                r"AF_INET6|getaddrinfo|IPPROTO_IPV6", unit.scope_text(found.start())
+            ):
                 continue
             yield Hit(found.start(), f"`{found[1]}` finds IPv4 addresses only")
     if unit.language in ("perl", "ruby"):
-        for found in re.finditer(r"\bnext\s+(?:unless|if)\s+\(?\s*\$?\w+(?:->|\.)type\s*(eq|ne|==|!=)\s*['\"]A['\"]", unit.code):
+        for found in re.finditer(
+            r"\bnext\s+(?:unless|if)\s+\(?\s*\$?\w+(?:->|\.)type\s*(eq|ne|==|!=)\s*['\"]A['\"]", unit.code
+        ):
             if re.search(r"AAAA", unit.scope_text(found.start())):
                 continue
-            if "unless" in found[0] and found[1] in ("eq", "==") or "if" in found[0] and found[1] in ("ne", "!="):
+            if ("unless" in found[0] and found[1] in ("eq", "==")) or ("if" in found[0] and found[1] in ("ne", "!=")):
                 yield Hit(found.start(), "only A records are kept: IPv6 answers are dropped")
 
 
@@ -237,7 +279,7 @@ _FOUR_BACK: Final = re.compile(r"\[\s*3\s*\][^;{}]{0,60}\[\s*2\s*\][^;{}]{0,60}\
 
 @rule("U404", "dnsbl-v4-reverse", SECURITY, group="text", rank=15, remedy="reverse")
 def dnsbl_v4_reverse(unit: Unit) -> Iterator[Hit]:
-    """A block-list name is made by reversing at the dots.
+    r"""A block-list name is made by reversing at the dots.
 
     What it does
         Finds the address cut at "." and put together backwards, and four bytes written in reverse before a zone.
@@ -246,21 +288,21 @@ def dnsbl_v4_reverse(unit: Unit) -> Iterator[Hit]:
         IPv6 needs 32 reversed hex digits. Without dots the question is the text itself, and the answer is always "not
         listed": the block list is bypassed, and nothing shows it.
 
-    Example
+    Example:
         ```perl
         my $ip = $ENV{TCPREMOTEIP};
-        my $name = join('.', reverse split(/\\./, $ip)) . '.zen.example.org';
+        my $name = join('.', reverse split(/\./, $ip)) . '.zen.example.org';
         ```
 
     Use instead
         ```perl
         use Socket qw(inet_pton AF_INET AF_INET6);
-        (my $text = $ENV{TCPREMOTEIP} // die "no peer\\n") =~ s/%.*//;
+        (my $text = $ENV{TCPREMOTEIP} // die "no peer\n") =~ s/%.*//;
         my $four = inet_pton(AF_INET, $text);
         my $labels = defined $four ? join('.', reverse unpack('C4', $four)) : join('.', reverse split //, unpack('H32', inet_pton(AF_INET6, $text)));
         ```
 
-    References
+    References:
         RFC 5782 sections 2.1 and 2.4.
     """
     for use in unit.uses_of("ip"):
@@ -271,32 +313,52 @@ def dnsbl_v4_reverse(unit: Unit) -> Iterator[Hit]:
         cut = _dotted(unit, use)
         if cut and _block_list(unit, use):
             yield Hit(use.start, "reverses the address at its dots; for IPv6 the block list is never asked")
-        if unit.family == "c" and use.strong and re.compile(r"(?:\s*\[[^\[\]]{0,30}\]|\b)\s*(?:==|!=)\s*'\.'").match(unit.code, use.end) and _reverse_loop(unit, use):
+        if (
+            unit.family == "c"
+            and use.strong
+            and re.compile(r"(?:\s*\[[^\[\]]{0,30}\]|\b)\s*(?:==|!=)\s*'\.'").match(unit.code, use.end)
+            and _reverse_loop(unit, use)
+        ):
             yield Hit(use.start, "reverses the address at its dots; for IPv6 the block list is never asked")
     if unit.in_scope and unit.family in ("c", "php", "perl", "go", "rust", "ruby", "awk"):
         seen: set[int] = set()
         for found in _FOUR_BACK.finditer(unit.bare):
             scope = unit.scope_text(found.start())
-            if re.search(r"(?i)rbl|dnsbl|blacklist|blocklist|zone", scope) and "in-addr" not in scope and not knows_six(unit, found.start()):
+            if (
+                re.search(r"(?i)rbl|dnsbl|blacklist|blocklist|zone", scope)
+                and "in-addr" not in scope
+                and not knows_six(unit, found.start())
+            ):
                 seen.add(unit.position(found.start())[0])
                 yield Hit(found.start(), "four bytes in reverse; IPv6 needs 32 nibbles")
         if unit.family == "c":
             for found in re.finditer(r"\[\s*3\s*\]", unit.bare):
                 text = unit.bare[found.start() : found.start() + 700]
-                if re.match(r"\[\s*3\s*\][^{}]*?\[\s*2\s*\][^{}]*?\[\s*1\s*\][^{}]*?\[\s*0\s*\]", text) and unit.position(found.start())[0] not in seen:
+                if (
+                    re.match(r"\[\s*3\s*\][^{}]*?\[\s*2\s*\][^{}]*?\[\s*1\s*\][^{}]*?\[\s*0\s*\]", text)
+                    and unit.position(found.start())[0] not in seen
+                ):
                     scope = unit.scope_text(found.start())
                     called = unit.call(found.start())
-                    if called is not None and re.search(r"cat|fmt|put|printf|append", called.last) and re.search(r"(?i)rbl|dnsbl|blacklist|blocklist|zone", scope) and "in-addr" not in scope and not knows_six(unit, found.start()):
+                    if (
+                        called is not None
+                        and re.search(r"cat|fmt|put|printf|append", called.last)
+                        and re.search(r"(?i)rbl|dnsbl|blacklist|blocklist|zone", scope)
+                        and "in-addr" not in scope
+                        and not knows_six(unit, found.start())
+                    ):
                         seen.add(unit.position(found.start())[0])
                         yield Hit(found.start(), "four bytes in reverse; IPv6 needs 32 nibbles")
 
 
-_PASSIVE: Final = re.compile(r"227 .{0,40}(?:%d|%u|%i|,)|(?:%[du],\s?){5}%[du]|(?:\\d\+,\s?){3,5}|\(\\d\+,\\d\+,\\d\+,\\d\+|(?:%\w*d,\s?){4}")
+_PASSIVE: Final = re.compile(
+    r"227 .{0,40}(?:%d|%u|%i|,)|(?:%[du],\s?){5}%[du]|(?:\\d\+,\s?){3,5}|\(\\d\+,\\d\+,\\d\+,\\d\+|(?:%\w*d,\s?){4}"
+)
 
 
 @rule("U405", "v4-protocol-field", BREAKS, group="protocol", rank=50, remedy="protocol")
 def v4_protocol_field(unit: Unit) -> Iterator[Hit]:
-    """A protocol element has room for four bytes only.
+    r"""A protocol element has room for four bytes only.
 
     What it does
         Finds FTP's PORT and PASV texts and SOCKS4 requests, where EPRT and EPSV do not stand beside.
@@ -304,21 +366,21 @@ def v4_protocol_field(unit: Unit) -> Iterator[Hit]:
     Why is this bad?
         There is no place for sixteen bytes: transfers fail over IPv6.
 
-    Example
+    Example:
         ```c
         void passive(const unsigned char ip[4], int port) {
-            printf("227 Entering Passive Mode (%d,%d,%d,%d,%d,%d)\\r\\n", ip[0], ip[1], ip[2], ip[3], port / 256, port % 256);
+            printf("227 Entering Passive Mode (%d,%d,%d,%d,%d,%d)\r\n", ip[0], ip[1], ip[2], ip[3], port / 256, port % 256);
         }
         ```
 
     Use instead
         ```c
         void passive(int port) {
-            printf("229 Entering Extended Passive Mode (|||%d|)\\r\\n", port);
+            printf("229 Entering Extended Passive Mode (|||%d|)\r\n", port);
         }
         ```
 
-    References
+    References:
         RFC 2428 (EPRT, EPSV), RFC 1928 (SOCKS5).
     """
     if not unit.in_scope or re.search(r"(?i)\bEPSV\b|\bEPRT\b", unit.code):
@@ -326,5 +388,10 @@ def v4_protocol_field(unit: Unit) -> Iterator[Hit]:
     for literal in unit.literals:
         if 8 <= literal.outer - literal.inner < 120:
             content = unit.content(literal)
-            if (content.startswith("227 ") or "Entering Passive" in content) or (content.count(",") >= 4 and re.search(r"\b(?:PASV|PORT)\b", unit.code) and _PASSIVE.search(content) and re.search(r"%\w*[dui],\s?%\w*[dui],\s?%\w*[dui],\s?%", content)):
+            if (content.startswith("227 ") or "Entering Passive" in content) or (
+                content.count(",") >= 4
+                and re.search(r"\b(?:PASV|PORT)\b", unit.code)
+                and _PASSIVE.search(content)
+                and re.search(r"%\w*[dui],\s?%\w*[dui],\s?%\w*[dui],\s?%", content)
+            ):
                 yield Hit(literal.start, "the field has four bytes for the address")

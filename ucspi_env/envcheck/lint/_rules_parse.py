@@ -1,19 +1,34 @@
 """U1xx: code that takes the text of an address apart as if it were four numbers with dots between them."""
 
+# ruff: noqa: E501 - a pattern or a remedy that is cut in pieces cannot be read
+
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from ucspi_env.envcheck.lint._match import case_branches, file_knows_six, knows_six, matches, outcome, pattern_sort, quoted, tests_colon
+from ucspi_env.envcheck.lint._match import (
+    case_branches,
+    file_knows_six,
+    knows_six,
+    matches,
+    outcome,
+    pattern_sort,
+    quoted,
+    tests_colon,
+)
 from ucspi_env.envcheck.lint._model import BREAKS, SECURITY, Hit, rule
 
 if TYPE_CHECKING:
     from ucspi_env.envcheck.lint._unit import Call, Unit, Use
 
-_DOT: Final = re.compile(r"'\.'|\"\.\"|'\\\.'|\"\\\\\.\"|46|/\\\.[+*]?/|/\[\.\]/|m?[/{!|]\\\.[/}!|]|qr/\\\./|\|c\| c == '\.'")
-_FINDERS: Final = re.compile(r"(?:str_?r?chr|strchrnul|r?index|strpbrk|memr?chr|byte_r?chr|strtok(?:_r)?|strsep|str_tok|strc?spn|string_split|IndexByte|LastIndex|Index|splitn?|rsplit\w*|Split\w*|explode|preg_split|strrpos|strpos|rindex|split_once|rfind|find|splitOn|SplitSeq|Cut)\Z")
+_DOT: Final = re.compile(
+    r"'\.'|\"\.\"|'\\\.'|\"\\\\\.\"|46|/\\\.[+*]?/|/\[\.\]/|m?[/{!|]\\\.[/}!|]|qr/\\\./|\|c\| c == '\.'"
+)
+_FINDERS: Final = re.compile(
+    r"(?:str_?r?chr|strchrnul|r?index|strpbrk|memr?chr|byte_r?chr|strtok(?:_r)?|strsep|str_tok|strc?spn|string_split|IndexByte|LastIndex|Index|splitn?|rsplit\w*|Split\w*|explode|preg_split|strrpos|strpos|rindex|split_once|rfind|find|splitOn|SplitSeq|Cut)\Z"
+)
 
 
 def _names(text: str) -> str:
@@ -28,9 +43,12 @@ def _dotted(unit: Unit, use: Use) -> tuple[int, str] | None:
             text = unit.argument_text(call, index)
             if index != call.index and _DOT.fullmatch(text):
                 return use.start, call.last
-        if call.last == "split" and re.search(r"split\s*\(?\s*(?:m?/(?:\\\.|\[\.\])[+*]?/|['\"]\\?\\?\.['\"])\s*,", unit.code[max(0, use.start - 60) : use.start]):
+        if call.last == "split" and re.search(
+            r"split\s*\(?\s*(?:m?/(?:\\\.|\[\.\])[+*]?/|['\"]\\?\\?\.['\"])\s*,",
+            unit.code[max(0, use.start - 60) : use.start],
+        ):
             return use.start, "split"
-        if call.last == "splitOn" and "splitOn \".\"" in unit.code[max(0, use.start - 30) : use.start]:
+        if call.last == "splitOn" and 'splitOn "."' in unit.code[max(0, use.start - 30) : use.start]:
             return use.start, "splitOn"
         if call.last in ("strtok", "strtok_r") and call.index > 0:
             return None
@@ -38,7 +56,9 @@ def _dotted(unit: Unit, use: Use) -> tuple[int, str] | None:
         other = quoted(unit.argument_text(call, 1)) or ""
         if "." in other and len(other) < 14:
             return use.start, call.last
-    method = re.compile(r"[\"']?\s*(?:\.|&\.|\?\.)\s*(split\w*|rsplit\w*|rpartition|partition|split_once|rfind|find|index|rindex|chars|tr|gsub|sub|replace)\s*(?:::<[^>]*>)?\s*\(?\s*").match(unit.code, use.end)
+    method = re.compile(
+        r"[\"']?\s*(?:\.|&\.|\?\.)\s*(split\w*|rsplit\w*|rpartition|partition|split_once|rfind|find|index|rindex|chars|tr|gsub|sub|replace)\s*(?:::<[^>]*>)?\s*\(?\s*"
+    ).match(unit.code, use.end)
     if method:
         rest = unit.code[method.end() : method.end() + 24]
         argument = re.match(r"'\.'|\"\.\"|/\\\./|/\[\.\]/|b'\.'|4\s*,\s*'\.'|\d,\s*'\.'", rest)
@@ -54,11 +74,16 @@ def _shell_cuts(unit: Unit, use: Use) -> str | None:
         return text
     line_end = unit.code.find("\n", use.end)
     rest = unit.code[use.end : line_end if line_end >= 0 else len(unit.code)]
-    piped = re.match(r"[\"'}\s]*(?:\)\s*)?(?:\||<<<)?\s*\|?\s*(cut\s[^|]*-d\s*['\"]?\\?\.|[gm]?awk\s[^|]*-F\s*['\"]?(?:\\+)?(?:\[\.\]|\.)|sed\s[^|]*\\\.|tr\s[^|]*['\"]?\.['\"]?\s|rev\b)", rest)
+    piped = re.match(
+        r"[\"'}\s]*(?:\)\s*)?(?:\||<<<)?\s*\|?\s*(cut\s[^|]*-d\s*['\"]?\\?\.|[gm]?awk\s[^|]*-F\s*['\"]?(?:\\+)?(?:\[\.\]|\.)|sed\s[^|]*\\\.|tr\s[^|]*['\"]?\.['\"]?\s|rev\b)",
+        rest,
+    )
     if piped:
         return piped[1].split()[0]
     before = unit.code[max(0, use.start - 200) : use.start]
-    if re.search(r"<<<?\s*[\"']?\Z", before) and re.search(r"IFS=['\"]?\\?\.['\"]?\s+read|(?:cut|awk|sed)\b[^\n;]*(?:-d\s*['\"]?\.|-F\s*['\"]?(?:\\+)?\.|\\\.)", before):
+    if re.search(r"<<<?\s*[\"']?\Z", before) and re.search(
+        r"IFS=['\"]?\\?\.['\"]?\s+read|(?:cut|awk|sed)\b[^\n;]*(?:-d\s*['\"]?\.|-F\s*['\"]?(?:\\+)?\.|\\\.)", before
+    ):
         return "read"
     if re.search(r"\bset\s+(?:--\s+)?[\"']?\Z", before) and re.search(r"IFS=['\"]?\.['\"]?", before):
         return "set"
@@ -68,19 +93,29 @@ def _shell_cuts(unit: Unit, use: Use) -> str | None:
 def _block_list(unit: Unit, use: Use) -> bool:
     """Say whether the cut parts are put together backwards."""
     around = unit.statement_text(use.start)
-    if re.search(r"\breverse[dn]?\b|array_reverse|\.rev\(\)|Reverse\(|\[::-1\]|\[3\][^;]{0,30}\[2\][^;]{0,30}\[1\]", around):
+    if re.search(
+        r"\breverse[dn]?\b|array_reverse|\.rev\(\)|Reverse\(|\[::-1\]|\[3\][^;]{0,30}\[2\][^;]{0,30}\[1\]", around
+    ):
         return True
-    if re.search(r"\$4[^\n]{0,12}\$3[^\n]{0,12}\$2[^\n]{0,12}\$1|\\4[^\n]{0,6}\\3[^\n]{0,6}\\2[^\n]{0,6}\\1|\$\{?d\}?\.\$\{?c\}?\.\$\{?b\}?\.\$\{?a", unit.line_text(use.start)):
+    if re.search(
+        r"\$4[^\n]{0,12}\$3[^\n]{0,12}\$2[^\n]{0,12}\$1|\\4[^\n]{0,6}\\3[^\n]{0,6}\\2[^\n]{0,6}\\1|\$\{?d\}?\.\$\{?c\}?\.\$\{?b\}?\.\$\{?a",
+        unit.line_text(use.start),
+    ):
         return True
     scope = unit.scope_text(use.start)
-    return re.search(r"(?i)dnsbl|\brbl|blacklist|blocklist|zen\.|reverse|in-addr|spamhaus", scope) is not None and re.search(
-        r"\$4[\"'{}.]{0,6}\$3|\[3\][^\n]{0,24}\[2\]|\breverse\b|array_reverse|len\([^()]*\)\s*-\s*1|--|\.rev\(|parts\[3\]", scope
-    ) is not None
+    return (
+        re.search(r"(?i)dnsbl|\brbl|blacklist|blocklist|zen\.|reverse|in-addr|spamhaus", scope) is not None
+        and re.search(
+            r"\$4[\"'{}.]{0,6}\$3|\[3\][^\n]{0,24}\[2\]|\breverse\b|array_reverse|len\([^()]*\)\s*-\s*1|--|\.rev\(|parts\[3\]",
+            scope,
+        )
+        is not None
+    )
 
 
 @rule("U101", "dot-split", BREAKS, group="text", rank=40, remedy="network")
 def dot_split(unit: Unit) -> Iterator[Hit]:
-    """The address is cut at its dots and the parts are used.
+    r"""The address is cut at its dots and the parts are used.
 
     What it does
         Finds splitting, searching and trimming at "." of a value that comes from the peer's address.
@@ -89,21 +124,21 @@ def dot_split(unit: Unit) -> Iterator[Hit]:
         IPv6 text has no dots: there is one part instead of four. Grouping by the first three numbers puts all IPv6
         clients into one group, parts used as array indexes run past the end, and "::" leaves empty parts.
 
-    Example
+    Example:
         ```perl
         my $ip = $ENV{TCPREMOTEIP};
-        my ($a, $b, $c) = split /\\./, $ip;
+        my ($a, $b, $c) = split /\./, $ip;
         my $group = "$a.$b.$c";
         ```
 
     Use instead
         ```perl
         use NetAddr::IP;
-        my $ip = NetAddr::IP->new($ENV{TCPREMOTEIP} // die "no peer\\n") or die "no address\\n";
+        my $ip = NetAddr::IP->new($ENV{TCPREMOTEIP} // die "no peer\n") or die "no address\n";
         my $group = $ip->version == 6 ? NetAddr::IP->new($ip->addr, 64)->network : NetAddr::IP->new($ip->addr, 24)->network;
         ```
 
-    References
+    References:
         RFC 4291 section 2.2 (text representation), RFC 5952.
     """
     for use in unit.uses_of("ip"):
@@ -118,7 +153,14 @@ def dot_split(unit: Unit) -> Iterator[Hit]:
         if cut and not _block_list(unit, use) and not (tests_colon(unit, use.start) and not use.direct):
             yield Hit(cut[0], f"`{cut[1]}` cuts {_names(use.name.lstrip('.'))} at its dots; IPv6 text has none")
         loop = re.compile(r"(?:\s*\[[^\[\]]{0,30}\]|\b)\s*(?:==|!=)\s*'\.'").match(unit.code, use.end)
-        if loop and unit.language in ("c", "cpp") and re.search(r"\b(?:for|while)\b", unit.code[max(0, use.start - 160) : use.start]) and "':'" not in unit.statement_text(use.start) and not _reverse_loop(unit, use) and not _digit_loop(unit, use):
+        if (
+            loop
+            and unit.language in ("c", "cpp")
+            and re.search(r"\b(?:for|while)\b", unit.code[max(0, use.start - 160) : use.start])
+            and "':'" not in unit.statement_text(use.start)
+            and not _reverse_loop(unit, use)
+            and not _digit_loop(unit, use)
+        ):
             yield Hit(use.start, f"a loop looks for the dots of {_names(use.name.lstrip('.'))}; IPv6 text has none")
 
 
@@ -128,12 +170,16 @@ def _digit_loop(unit: Unit, use: Use) -> bool:
 
 def _reverse_loop(unit: Unit, use: Use) -> bool:
     scope = unit.scope_text(use.start)
-    return re.search(r"(?i)reverse|\brbl|dnsbl|blacklist|zone|in-addr|\bbase\b", scope) is not None and re.search(r"--\s*\w+|\w+\s*--|\w\s*-\s*1\]", scope) is not None and re.search(r"cat\w*\s*\([^;]*\"\.\"", scope) is not None
+    return (
+        re.search(r"(?i)reverse|\brbl|dnsbl|blacklist|zone|in-addr|\bbase\b", scope) is not None
+        and re.search(r"--\s*\w+|\w+\s*--|\w\s*-\s*1\]", scope) is not None
+        and re.search(r"cat\w*\s*\([^;]*\"\.\"", scope) is not None
+    )
 
 
 @rule("U102", "ipv4-only-regex", BREAKS, group="text", rank=50, remedy="parse")
 def ipv4_only_regex(unit: Unit) -> Iterator[Hit]:
-    """A pattern or character class that only a dotted quad can match.
+    r"""A pattern or character class that only a dotted quad can match.
 
     What it does
         Finds patterns of four numbers, classes of digits and dots, shell globs such as ``*.*.*.*`` and C loops over
@@ -143,10 +189,10 @@ def ipv4_only_regex(unit: Unit) -> Iterator[Hit]:
         IPv6 text holds a-f, ":" and perhaps "%". The test fails for it; without anchors it cuts an IPv4 address out of
         ``::ffff:192.0.2.1`` by luck.
 
-    Example
+    Example:
         ```perl
         my $ip = $ENV{TCPREMOTEIP};
-        my $known = $ip =~ /^\\d+\\.\\d+\\.\\d+\\.\\d+$/;
+        my $known = $ip =~ /^\d+\.\d+\.\d+\.\d+$/;
         ```
 
     Use instead
@@ -156,7 +202,7 @@ def ipv4_only_regex(unit: Unit) -> Iterator[Hit]:
         my $known = defined(inet_pton(AF_INET, $text) // inet_pton(AF_INET6, $text));
         ```
 
-    References
+    References:
         RFC 4291 section 2.2.
     """
     seen: set[int] = set()
@@ -185,7 +231,11 @@ def _c_digit_loops(unit: Unit) -> Iterator[Hit]:
         start, end = unit.statement(found.start())
         text = unit.code[max(start, found.start() - 120) : min(end, found.end() + 120)]
         test = re.search(r"[^=!<>]==\s*'\.'\s*(?:\|\||&&)|!=\s*'\.'\s*&&", text)
-        if not test or not re.search(r"!?\s*is_?digit\s*\(|[<>]=?\s*'[09]'", text) or re.search(r"isx?alnum|isxdigit|'_'|'-'|isalpha|':'", text):
+        if (
+            not test
+            or not re.search(r"!?\s*is_?digit\s*\(|[<>]=?\s*'[09]'", text)
+            or re.search(r"isx?alnum|isxdigit|'_'|'-'|isalpha|':'", text)
+        ):
             continue
         function = unit.scope(found.start())
         named = unit.functions[function].name if function >= 0 else ""
@@ -204,9 +254,13 @@ def _loose_patterns(unit: Unit, seen: set[int]) -> Iterator[Hit]:
         if pattern_sort(pattern) != "quad" or len(re.findall(r"\\\.", pattern)) < 2:
             continue
         line = unit.line_text(literal.start)
-        subject = re.search(r"([$@]\{?[\w>{}'\-]+|\w+)\s*(?:=~|!~)\s*\Z", unit.code[max(0, literal.start - 60) : literal.start])
+        subject = re.search(
+            r"([$@]\{?[\w>{}'\-]+|\w+)\s*(?:=~|!~)\s*\Z", unit.code[max(0, literal.start - 60) : literal.start]
+        )
         word = subject[1] if subject else line
-        if re.search(r"(?i)ip|addr|host|client|peer|range|net", word) and not re.search(r"(?i)version|received|message_?id|\bver\b", line):
+        if re.search(r"(?i)ip|addr|host|client|peer|range|net", word) and not re.search(
+            r"(?i)version|received|message_?id|\bver\b", line
+        ):
             yield Hit(literal.start, "the pattern matches IPv4 text only")
 
 
@@ -225,7 +279,7 @@ def sscanf_quad(unit: Unit) -> Iterator[Hit]:
         For IPv6 text the scan returns 0 or 1, so a check is skipped or a fallback (such as resolving the text as a host
         name) runs; IPv4-mapped text fails as well.
 
-    Example
+    Example:
         ```c
         int known(const char *remoteip) {
             unsigned int a, b, c, d;
@@ -241,7 +295,7 @@ def sscanf_quad(unit: Unit) -> Iterator[Hit]:
         }
         ```
 
-    References
+    References:
         getaddrinfo(3), RFC 3493 section 6.1.
     """
     if "scan" not in unit.bare or not unit.in_scope:
@@ -249,7 +303,9 @@ def sscanf_quad(unit: Unit) -> Iterator[Hit]:
     for found in _SCAN.finditer(unit.bare):
         close = unit.closing(found.end() - 1)
         for literal in unit.literals_in(found.end(), min(close, found.end() + 600)):
-            if _FOUR.search(unit.content(literal)) or ("%3[0-9]" in unit.content(literal) and unit.content(literal).count(".") >= 3):
+            if _FOUR.search(unit.content(literal)) or (
+                "%3[0-9]" in unit.content(literal) and unit.content(literal).count(".") >= 3
+            ):
                 yield Hit(found.start(), "the format takes four numbers with dots; IPv6 text yields 0 or 1 of them")
                 break
 
@@ -271,7 +327,7 @@ def inet_aton_family(unit: Unit) -> Iterator[Hit]:
         They fail for IPv6, and where the result is not tested, uninitialised bytes are used. They also accept ``127.1``
         and ``010.0.0.1``.
 
-    Example
+    Example:
         ```c
         int peer_number(struct in_addr *in) {
             const char *remoteip = getenv("TCPREMOTEIP");
@@ -291,7 +347,7 @@ def inet_aton_family(unit: Unit) -> Iterator[Hit]:
         }
         ```
 
-    References
+    References:
         inet_aton(3), inet_pton(3).
     """
     for call, offset, _ in ipv4_parsers(unit):
@@ -302,7 +358,7 @@ def ipv4_parsers(unit: Unit) -> Iterator[tuple[str, int, Use | None]]:
     """Yield the calls of IPv4-only parsers on addresses: the function, the place, and the value."""
     for use in unit.uses_of("ip"):
         call = unit.call(use.start)
-        if call is not None and _plain_argument(unit, call, use):
+        if call is not None and _plain_argument(unit, call):
             if _ATON.fullmatch(call.last + "(") and (call.index == 0 or "->" in call.name):
                 if unit.scope(use.start) >= 0 and use.start < unit.functions[unit.scope(use.start)].start:
                     continue
@@ -312,11 +368,20 @@ def ipv4_parsers(unit: Unit) -> Iterator[tuple[str, int, Use | None]]:
                     continue
                 if not _has_twin(unit, use):
                     yield call.last, _call_start(unit, call), use
-            elif call.last in ("inet_pton", "Inet_pton") and re.fullmatch(r"(?:AF|PF)_INET", unit.argument_text(call, 0)) and not re.search(r"inet_pton\s*\(\s*(?:AF|PF)_INET6", unit.code) and not _has_twin(unit, use):
+            elif (
+                call.last in ("inet_pton", "Inet_pton")
+                and re.fullmatch(r"(?:AF|PF)_INET", unit.argument_text(call, 0))
+                and not re.search(r"inet_pton\s*\(\s*(?:AF|PF)_INET6", unit.code)
+                and not _has_twin(unit, use)
+            ):
                 yield "inet_pton(AF_INET)", _call_start(unit, call), use
             elif call.last in ("gethostbyaddr",) and "inet_aton" in unit.argument_text(call, 0):
                 yield "inet_aton", use.start, use
-            elif call.last == "filter_var" and "FILTER_FLAG_IPV4" in unit.code[call.open : call.close] and "FILTER_FLAG_IPV6" not in unit.code[call.open : call.close]:
+            elif (
+                call.last == "filter_var"
+                and "FILTER_FLAG_IPV4" in unit.code[call.open : call.close]
+                and "FILTER_FLAG_IPV6" not in unit.code[call.open : call.close]
+            ):
                 yield "FILTER_FLAG_IPV4", use.start, use
         method = re.compile(r"[^;\n]{0,24}\.parse::<(?:std::net::)?Ipv4Addr>\(\)").match(unit.code, use.end)
         if method and unit.language == "rust" and not _has_twin(unit, use):
@@ -329,7 +394,11 @@ def ipv4_parsers(unit: Unit) -> Iterator[tuple[str, int, Use | None]]:
                 yield "Ipv4Addr", found.start(1), None
     if unit.family == "go" and ".To4()" in unit.bare:
         for found in re.finditer(r"\b(\w+)\.To4\(\)", unit.bare):
-            if re.search(r"==\s*nil|!=\s*nil", unit.line_text(found.start())) and not knows_six(unit, found.start()) and unit.speaks_ucspi:
+            if (
+                re.search(r"==\s*nil|!=\s*nil", unit.line_text(found.start()))
+                and not knows_six(unit, found.start())
+                and unit.speaks_ucspi
+            ):
                 yield "To4", found.start(), None
 
 
@@ -338,7 +407,7 @@ def _call_start(unit: Unit, call: Call) -> int:
     return start if start >= 0 else call.open
 
 
-def _plain_argument(unit: Unit, call: Call, use: Use) -> bool:
+def _plain_argument(unit: Unit, call: Call) -> bool:
     spans = unit.arguments(call)
     if call.index >= len(spans):
         return True
@@ -354,7 +423,10 @@ def _known_v4(unit: Unit, use: Use) -> bool:
 def _has_twin(unit: Unit, use: Use) -> bool:
     """Say whether the function gives the value to an IPv6 parser as well, or has told the families apart before."""
     scope = unit.scope_text(use.start)
-    if re.search(r"inet_pton\s*\(\s*(?:AF|PF)_INET6|ip6_scan|ipv6_scan|scan_ip6|ip6_?scan|Ipv6Addr|FILTER_FLAG_IPV6|getaddrinfo|parse_ipv6|AF_INET6|ip_scan6|IpAddr::V6|V6\(", scope):
+    if re.search(
+        r"inet_pton\s*\(\s*(?:AF|PF)_INET6|ip6_scan|ipv6_scan|scan_ip6|ip6_?scan|Ipv6Addr|FILTER_FLAG_IPV6|getaddrinfo|parse_ipv6|AF_INET6|ip_scan6|IpAddr::V6|V6\(",
+        scope,
+    ):
         return True
     return tests_colon(unit, use.start)
 
@@ -370,7 +442,7 @@ def first_colon_split(unit: Unit) -> Iterator[Hit]:
         IPv6 addresses are full of colons: the part before the first is "2001" or empty. Rules are cut short, and an
         address that the peer chose can end up in the wrong field.
 
-    Example
+    Example:
         ```sh
         ip=${TCPREMOTEADDR%%:*}
         echo "from $ip"
@@ -384,7 +456,7 @@ def first_colon_split(unit: Unit) -> Iterator[Hit]:
         echo "from $ip"
         ```
 
-    References
+    References:
         RFC 3986 section 3.2.2 (brackets), busybox tcpsvd sets TCPREMOTEADDR=[2001:db8::1]:4711.
     """
     for use in unit.uses_of("ip"):
@@ -392,19 +464,39 @@ def first_colon_split(unit: Unit) -> Iterator[Hit]:
             text = unit.code[use.start : use.end]
             line_end = unit.code.find("\n", use.end)
             rest = unit.code[use.end : line_end if line_end >= 0 else len(unit.code)]
-            if re.match(r"\$\{\w+(?:%%:\*|#\*:|%%\[!:\])", text):
-                yield Hit(use.start, "cuts at the first colon, of which IPv6 text has many")
-            elif re.match(r"[\"'}\s]*\|\s*(?:cut\s[^|]*-d\s*['\"]?:|[gm]?awk\s[^|]*-F\s*['\"]?:)", rest):
+            if re.match(r"\$\{\w+(?:%%:\*|#\*:|%%\[!:\])", text) or re.match(
+                r"[\"'}\s]*\|\s*(?:cut\s[^|]*-d\s*['\"]?:|[gm]?awk\s[^|]*-F\s*['\"]?:)", rest
+            ):
                 yield Hit(use.start, "cuts at the first colon, of which IPv6 text has many")
             continue
         if not use.strong:
             continue
         call = unit.call(use.start)
-        if call is not None and call.last in ("split", "explode", "Split", "SplitN", "strtok", "strsep", "Cut", "splitn", "preg_split", "splitOn", "str_tok"):
-            separators = [unit.argument_text(call, index) for index in range(min(4, len(unit.arguments(call)))) if index != call.index]
-            if any(re.fullmatch(r"[\"']:[\"']|/\\?:/|m?[/{]\\?:[/}]", one) for one in separators) or re.search(r"split\s*\(?\s*(?:/\\?:/|['\"]:['\"])\s*,\s*\Z", unit.code[max(0, use.start - 30) : use.start]):
+        if call is not None and call.last in (
+            "split",
+            "explode",
+            "Split",
+            "SplitN",
+            "strtok",
+            "strsep",
+            "Cut",
+            "splitn",
+            "preg_split",
+            "splitOn",
+            "str_tok",
+        ):
+            separators = [
+                unit.argument_text(call, index)
+                for index in range(min(4, len(unit.arguments(call))))
+                if index != call.index
+            ]
+            if any(re.fullmatch(r"[\"']:[\"']|/\\?:/|m?[/{]\\?:[/}]", one) for one in separators) or re.search(
+                r"split\s*\(?\s*(?:/\\?:/|['\"]:['\"])\s*,\s*\Z", unit.code[max(0, use.start - 30) : use.start]
+            ):
                 yield Hit(use.start, "cuts at the first colon, of which IPv6 text has many")
-        if re.compile(r"\s*\.\s*(?:split\w*|partition|split_once)\s*(?:\(\s*)?(?:\d\s*,\s*)?['\"]:['\"]").match(unit.code, use.end):
+        if re.compile(r"\s*\.\s*(?:split\w*|partition|split_once)\s*(?:\(\s*)?(?:\d\s*,\s*)?['\"]:['\"]").match(
+            unit.code, use.end
+        ):
             yield Hit(use.start, "cuts at the first colon, of which IPv6 text has many")
     if unit.family == "c" and unit.in_scope:
         yield from _c_colons(unit)
@@ -423,9 +515,17 @@ def _c_colons(unit: Unit) -> Iterator[Hit]:
             continue
         scope = unit.scope_text(found.start())
         after = unit.code[close : close + 400]
-        cut = re.search(rf"\*\s*{re.escape(stored[1])}\s*(?:\+\+)?\s*=\s*(?:0|'\\0'|NULL)|\b{re.escape(stored[1])}\s*\[0\]\s*=\s*|\*{re.escape(stored[1])}\+\+\s*=\s*", after)
+        cut = re.search(
+            rf"\*\s*{re.escape(stored[1])}\s*(?:\+\+)?\s*=\s*(?:0|'\\0'|NULL)|\b{re.escape(stored[1])}\s*\[0\]\s*=\s*|\*{re.escape(stored[1])}\+\+\s*=\s*",
+            after,
+        )
         name = unit.functions[unit.scope(found.start())].name if unit.scope(found.start()) >= 0 else ""
-        if cut and re.search(r"(?i)\b\w*ip\w*\b|addr", operand + " " + name) and re.search(r"(?i)\b(?:ip|addr|rule|deny|allow)\w*", scope) and not re.search(r"\]|AF_INET6|strrchr", scope):
+        if (
+            cut
+            and re.search(r"(?i)\b\w*ip\w*\b|addr", operand + " " + name)
+            and re.search(r"(?i)\b(?:ip|addr|rule|deny|allow)\w*", scope)
+            and not re.search(r"\]|AF_INET6|strrchr", scope)
+        ):
             yield Hit(found.start(), "cuts at the first colon, of which IPv6 text has many")
 
 
@@ -441,7 +541,7 @@ def zone_id(unit: Unit) -> Iterator[Hit]:
         Several super-servers write the zone into the address of a link-local peer. The parse fails, a loop that removes
         only hex digits never ends, and a "%" in a format string is read as a conversion.
 
-    Example
+    Example:
         ```go
         package main
 
@@ -468,34 +568,65 @@ def zone_id(unit: Unit) -> Iterator[Hit]:
         }
         ```
 
-    References
+    References:
         RFC 4007 section 11, RFC 6874.
     """
     for use in unit.uses_of("ip", strong=True):
         if not use.proved:
             continue
         scope = unit.scope_text(use.start)
-        handled = re.search(r"'%'|\"%\"|/%|%\.\*|'%[^ds]|AI_NUMERICHOST|if_nametoindex|scope_id|[Zz]one", scope) is not None
+        handled = (
+            re.search(r"'%'|\"%\"|/%|%\.\*|'%[^ds]|AI_NUMERICHOST|if_nametoindex|scope_id|[Zz]one", scope) is not None
+        )
         call = unit.call(use.start)
         if call is not None and not handled:
-            if call.last in ("inet_pton", "Inet_pton") and re.fullmatch(r"(?:AF|PF)_INET6", unit.argument_text(call, 0)) and call.index == 1:
+            if (
+                call.last in ("inet_pton", "Inet_pton")
+                and re.fullmatch(r"(?:AF|PF)_INET6", unit.argument_text(call, 0))
+                and call.index == 1
+            ):
                 yield Hit(_call_start(unit, call), "`inet_pton` refuses an address with a zone")
             elif call.last == "ParseIP" and unit.language == "go":
                 yield Hit(_call_start(unit, call), "`net.ParseIP` refuses an address with a zone")
-            elif call.last == "filter_var" and "FILTER_VALIDATE_IP" in unit.code[call.open : call.close] and "FILTER_FLAG_IPV4" not in unit.code[call.open : call.close]:
+            elif (
+                call.last == "filter_var"
+                and "FILTER_VALIDATE_IP" in unit.code[call.open : call.close]
+                and "FILTER_FLAG_IPV4" not in unit.code[call.open : call.close]
+            ):
                 yield Hit(_call_start(unit, call), "`filter_var` refuses an address with a zone")
-        if unit.language == "rust" and not handled and re.compile(r"[^;\n]{0,24}\.parse::<(?:std::net::)?IpAddr>\(\)").match(unit.code, use.end):
+        if (
+            unit.language == "rust"
+            and not handled
+            and re.compile(r"[^;\n]{0,24}\.parse::<(?:std::net::)?IpAddr>\(\)").match(unit.code, use.end)
+        ):
             yield Hit(use.start, "`IpAddr` refuses an address with a zone")
-        if unit.family == "c" and call is not None and _format_argument(call) and unit.argument_text(call, call.index).strip("()& ") == use.name.lstrip("."):
+        if (
+            unit.family == "c"
+            and call is not None
+            and _format_argument(call)
+            and unit.argument_text(call, call.index).strip("()& ") == use.name.lstrip(".")
+        ):
             yield Hit(use.start, "the address is the format itself: the % of a zone is read as a conversion")
         if unit.language == "perl":
             loop = re.compile(r"\s*=~\s*s/\[0-9a-fA-F\]?[^/]{0,12}:?\??\$?/").match(unit.code, use.end)
-            if re.compile(r"\s*=~\s*s/\[(?:0-9a-f|\\da-f|a-f0-9)[^\]]{0,4}\]\+?:?\??\$//").match(unit.code, use.end) or (loop and "while" in scope and "last" not in unit.statement_text(use.start)):
+            if re.compile(r"\s*=~\s*s/\[(?:0-9a-f|\\da-f|a-f0-9)[^\]]{0,4}\]\+?:?\??\$//").match(
+                unit.code, use.end
+            ) or (loop and "while" in scope and "last" not in unit.statement_text(use.start)):
                 yield Hit(use.start, "strips hex digits only: with a zone the loop never ends")
 
 
 def _format_argument(call: Call) -> bool:
-    position = {"printf": 0, "fprintf": 1, "sprintf": 1, "snprintf": 2, "syslog": 1, "vsyslog": 1, "dprintf": 1, "err": 1, "warnx": 0}.get(call.last)
+    position = {
+        "printf": 0,
+        "fprintf": 1,
+        "sprintf": 1,
+        "snprintf": 2,
+        "syslog": 1,
+        "vsyslog": 1,
+        "dprintf": 1,
+        "err": 1,
+        "warnx": 0,
+    }.get(call.last)
     return position is not None and call.index == position
 
 
@@ -511,7 +642,7 @@ def mapped_not_normalised(unit: Unit) -> Iterator[Hit]:
         ``0000:…:ffff:c000:0201``. Taken for IPv6, the peer escapes all IPv4 rules; cutting seven characters off the
         hexadecimal spelling leaves nonsense.
 
-    Example
+    Example:
         ```c
         const char *plain(void) {
             const char *remoteip = getenv("TCPREMOTEIP");
@@ -531,12 +662,16 @@ def mapped_not_normalised(unit: Unit) -> Iterator[Hit]:
         }
         ```
 
-    References
+    References:
         RFC 4291 section 2.5.5.2, RFC 5952 section 5.
     """
     yield from _mapped_literals(unit)
     for match in matches(unit):
-        if pattern_sort(match.pattern) in ("colon", "mapped") and (match.use.strong or unit.in_scope) and not _unmaps(unit, match.offset):
+        if (
+            pattern_sort(match.pattern) in ("colon", "mapped")
+            and (match.use.strong or unit.in_scope)
+            and not _unmaps(unit, match.offset)
+        ):
             yield Hit(match.offset, "a mapped IPv4 address has colons as well: this takes it for IPv6")
     for branch in case_branches(unit):
         if "[" in unit.code[branch.offset : branch.offset + 60].split("\n")[0]:
@@ -545,15 +680,36 @@ def mapped_not_normalised(unit: Unit) -> Iterator[Hit]:
             yield Hit(branch.offset, "a mapped IPv4 address has colons as well: this takes it for IPv6")
     for use in unit.uses_of("ip", strong=True):
         call = unit.call(use.start)
-        if call is not None and re.search(r"(?:str_?r?chr|index|strpbrk|memchr|byte_chr|strpos|Contains\w*|IndexByte|strstr|str_contains|contains|count)\Z", call.last):
-            others = [unit.argument_text(call, index) for index in range(min(4, len(unit.arguments(call)))) if index != call.index]
-            if any(re.fullmatch(r"[\"':]{2,3}|\"::\"", one) and ":" in one for one in others) and not _unmaps(unit, use.start):
+        if call is not None and re.search(
+            r"(?:str_?r?chr|index|strpbrk|memchr|byte_chr|strpos|Contains\w*|IndexByte|strstr|str_contains|contains|count)\Z",
+            call.last,
+        ):
+            others = [
+                unit.argument_text(call, index)
+                for index in range(min(4, len(unit.arguments(call))))
+                if index != call.index
+            ]
+            if any(re.fullmatch(r"[\"':]{2,3}|\"::\"", one) and ":" in one for one in others) and not _unmaps(
+                unit, use.start
+            ):
                 yield Hit(use.start, "a mapped IPv4 address has colons as well: this takes it for IPv6")
-        if re.compile(r"\s*\.\s*(?:include\?|contains|index|find|match\?)\s*\(?\s*['\"/]:{1,2}['\"/]").match(unit.code, use.end) and not _unmaps(unit, use.start):
+        if re.compile(r"\s*\.\s*(?:include\?|contains|index|find|match\?)\s*\(?\s*['\"/]:{1,2}['\"/]").match(
+            unit.code, use.end
+        ) and not _unmaps(unit, use.start):
             yield Hit(use.start, "a mapped IPv4 address has colons as well: this takes it for IPv6")
-        if unit.family == "ruby" and call is not None and call.name.endswith("IPAddr.new") and not re.search(r"\.native|ipv4_mapped\?|ipv4_compat", unit.scope_text(use.start)):
+        if (
+            unit.family == "ruby"
+            and call is not None
+            and call.name.endswith("IPAddr.new")
+            and not re.search(r"\.native|ipv4_mapped\?|ipv4_compat", unit.scope_text(use.start))
+        ):
             yield Hit(use.start, "a mapped address is matched as IPv6: IPv4 networks do not hold it")
-        if unit.family == "go" and call is not None and call.last == "ParseAddr" and "Unmap()" not in unit.scope_text(use.start):
+        if (
+            unit.family == "go"
+            and call is not None
+            and call.last == "ParseAddr"
+            and "Unmap()" not in unit.scope_text(use.start)
+        ):
             yield Hit(use.start, "a mapped address stays IPv6 without Unmap()")
 
 
@@ -566,16 +722,25 @@ def _mapped_literals(unit: Unit) -> Iterator[Hit]:
             continue
         start, end = unit.statement(literal.start)
         text = unit.code[start : min(end + 80, len(unit.code))]
-        if re.search(r"(?i)print|log\b|cat\w*\s*\(|puts|sprintf|copys\s*\(|echo|write|join|\.\s*=|format!|append|\+\s*$|=\s*\"::ffff:\"\s*\+", unit.code[start : literal.start]):
+        if re.search(
+            r"(?i)print|log\b|cat\w*\s*\(|puts|sprintf|copys\s*\(|echo|write|join|\.\s*=|format!|append|\+\s*$|=\s*\"::ffff:\"\s*\+",
+            unit.code[start : literal.start],
+        ):
             continue
-        if unit.family == "c" and (_dot_test(unit, literal.start) or re.search(r"V4MAPPED|inet_pton", unit.scope_text(literal.start))):
+        if unit.family == "c" and (
+            _dot_test(unit, literal.start) or re.search(r"V4MAPPED|inet_pton", unit.scope_text(literal.start))
+        ):
             continue
         if unit.family == "c" and not re.search(r"\(", unit.code[start : literal.start]):
             continue
         del text
         yield Hit(literal.start, "knows one spelling of a mapped address; ::ffff:c000:201 is another")
     for found in re.finditer(r"\bV4MAPPREFIX\b", unit.bare if unit.family == "c" else ""):
-        if "#" not in unit.line_text(found.start())[:2] and unit.call(found.start()) is not None and re.search(r"equal|cmp|diff|start", (unit.call(found.start()) or _NO_CALL).name):
+        if (
+            "#" not in unit.line_text(found.start())[:2]
+            and unit.call(found.start()) is not None
+            and re.search(r"equal|cmp|diff|start", (unit.call(found.start()) or _NO_CALL).name)
+        ):
             yield Hit(found.start(), "knows one spelling of a mapped address; ::ffff:c000:201 is another")
     if unit.language == "sh":
         for found in re.finditer(r"\$\{\w+#{1,2}(?:::ffff:|\*:)\}?|s[/,|]\^?::ffff:", unit.code):
@@ -598,7 +763,13 @@ def _unmaps(unit: Unit, offset: int) -> bool:
     """Say whether mapped addresses are known of in the function, or the test only chooses brackets for the text."""
     if re.search(r"[\"'`]\[[\"'`%$#{]|\[IPv6", unit.code[offset : offset + 160]):
         return True
-    return re.search(r"(?i)v4mapped|unmap|to_canonical|ipv4_mapped|::ffff|V4MAPPREFIX|\.native|\\xff\\xff|inet_pton", unit.scope_text(offset)) is not None
+    return (
+        re.search(
+            r"(?i)v4mapped|unmap|to_canonical|ipv4_mapped|::ffff|V4MAPPREFIX|\.native|\\xff\\xff|inet_pton",
+            unit.scope_text(offset),
+        )
+        is not None
+    )
 
 
 _OVERRUN: Final = re.compile(r"(?:\[\s*0\s*\]|\*\s*\w+|\*\(\w+\))\s*==\s*':'")
@@ -615,7 +786,7 @@ def mapped_strip_overrun(unit: Unit) -> Iterator[Hit]:
         It was written for ``::ffff:192.0.2.1``, but ``::1`` begins with a colon too: the loop reads past the end, or the
         result is the empty string or "3" for ``::2:3``, which then becomes a key of the relay table.
 
-    Example
+    Example:
         ```c
         char *skip_prefix(void) {
             char *ipaddr = getenv("TCPREMOTEIP");
@@ -639,26 +810,31 @@ def mapped_strip_overrun(unit: Unit) -> Iterator[Hit]:
         }
         ```
 
-    References
+    References:
         RFC 4291 section 2.5.5.2.
     """
     if unit.family != "c" or "':'" not in unit.code or not unit.in_scope:
         return
     for found in _OVERRUN.finditer(unit.code):
         after = unit.code[found.end() : found.end() + 320]
-        loop = re.search(r"(?:while\s*\(\s*|for\s*\([^;]*;\s*)(?:\*\s*\(?\s*\w+(?:\s*\+\+)?\s*\)?|\*\+\+\w+|\w+\[[^\[\]]*\])\s*!=\s*':'\s*[;)]", after)
+        loop = re.search(
+            r"(?:while\s*\(\s*|for\s*\([^;]*;\s*)(?:\*\s*\(?\s*\w+(?:\s*\+\+)?\s*\)?|\*\+\+\w+|\w+\[[^\[\]]*\])\s*!=\s*':'\s*[;)]",
+            after,
+        )
         if not loop:
             continue
         condition = after[max(0, loop.start() - 4) : loop.end()]
         if "&&" in condition:
             continue
         yield Hit(found.start(), "walks to the next colon without a test for the end: `::1` has no further one")
-        yield Hit(found.end() + loop.start(), "walks to the next colon without a test for the end: `::1` has no further one")
+        yield Hit(
+            found.end() + loop.start(), "walks to the next colon without a test for the end: `::1` has no further one"
+        )
 
 
 @rule("U109", "stale-regex-captures", SECURITY, group="text", rank=20, remedy="captures")
 def stale_regex_captures(unit: Unit) -> Iterator[Hit]:
-    """Captures are used although the match may have failed.
+    r"""Captures are used although the match may have failed.
 
     What it does
         Finds matches that stand alone as a statement, untested, before their captures are used.
@@ -667,11 +843,11 @@ def stale_regex_captures(unit: Unit) -> Iterator[Hit]:
         Perl keeps ``$1`` of the last match that succeeded, which may be that of the rule: every IPv6 client is then
         compared with the rule itself and passes. Bash and PHP leave stale or missing elements.
 
-    Example
+    Example:
         ```perl
         sub number {
             my ($ip) = @_;
-            $ip =~ /(\\d+)\\.(\\d+)\\.(\\d+)\\.(\\d+)/;
+            $ip =~ /(\d+)\.(\d+)\.(\d+)\.(\d+)/;
             return $1 * 256 + $2;
         }
         ```
@@ -681,23 +857,39 @@ def stale_regex_captures(unit: Unit) -> Iterator[Hit]:
         use Socket qw(inet_pton AF_INET6);
         sub bytes {
             my ($text) = @_;
-            return inet_pton(AF_INET6, $text) // die "no IPv6 address: $text\\n";
+            return inet_pton(AF_INET6, $text) // die "no IPv6 address: $text\n";
         }
         ```
 
-    References
+    References:
         perlre, "Capture groups"; perlvar, ``$<digits>``.
     """
     for match in matches(unit):
-        if match.literal is None or "(" not in match.pattern or pattern_sort(match.pattern) not in ("quad", "class", "prefix", "mapped"):
+        if (
+            match.literal is None
+            or "(" not in match.pattern
+            or pattern_sort(match.pattern) not in ("quad", "class", "prefix", "mapped")
+        ):
             continue
         start, end = unit.statement(match.offset)
         before = unit.code[start : match.offset].strip()
         after = unit.code[match.literal.end : end].strip(" \t\n;gimsxo")
         following = unit.code[end : end + 300]
-        if unit.language == "perl" and not before and not after and match.literal.kind == "regex" and re.search(r"\$[1-9]", following):
+        if (
+            unit.language == "perl"
+            and not before
+            and not after
+            and match.literal.kind == "regex"
+            and re.search(r"\$[1-9]", following)
+        ):
             yield Hit(match.offset, "$1 is used even when nothing matched: it keeps an earlier match")
-        if unit.language == "php" and not before and re.search(r"\$\w+\[[1-9]\]", following) and "preg_match" in unit.code[start:end] and not re.search(r"\bif\b|\?|&&|\|\|", unit.code[start:end]):
+        if (
+            unit.language == "php"
+            and not before
+            and re.search(r"\$\w+\[[1-9]\]", following)
+            and "preg_match" in unit.code[start:end]
+            and not re.search(r"\bif\b|\?|&&|\|\|", unit.code[start:end])
+        ):
             yield Hit(match.offset, "the captures are used even when nothing matched")
     if unit.language == "sh" and "BASH_REMATCH" in unit.code:
         for use in unit.uses_of("ip"):
@@ -714,7 +906,7 @@ _V4_LIBRARY: Final = re.compile(
 
 @rule("U110", "v4-only-library", BREAKS, group="library", rank=35, remedy="library")
 def v4_only_library(unit: Unit) -> Iterator[Hit]:
-    """A library call that knows IPv4 only.
+    r"""A library call that knows IPv4 only.
 
     What it does
         Finds calls of the old GeoIP library and of Net::Netmask, where no IPv6 variant stands beside.
@@ -722,7 +914,7 @@ def v4_only_library(unit: Unit) -> Iterator[Hit]:
     Why is this bad?
         They return nothing for IPv6: clients have "no country" and are refused, or pass unchecked.
 
-    Example
+    Example:
         ```perl
         use Geo::IP;
         my $geo = Geo::IP->new(0);
@@ -733,11 +925,11 @@ def v4_only_library(unit: Unit) -> Iterator[Hit]:
         ```perl
         use GeoIP2::Database::Reader;
         my $reader = GeoIP2::Database::Reader->new(file => 'GeoLite2-Country.mmdb');
-        my $ip = $ENV{TCPREMOTEIP} // die "no peer\\n";
+        my $ip = $ENV{TCPREMOTEIP} // die "no peer\n";
         my $country = $reader->country(ip => $ip)->country->iso_code;
         ```
 
-    References
+    References:
         GeoIP Legacy was retired in 2022; maxminddb reads both families.
     """
     if unit.language == "sql":

@@ -1,5 +1,7 @@
 """U3xx: places that are too small, or shaped for four bytes, and keys made of raw text."""
 
+# ruff: noqa: E501 - a pattern or a remedy that is cut in pieces cannot be read
+
 from __future__ import annotations
 
 import re
@@ -12,12 +14,22 @@ from ucspi_env.envcheck.lint._names import is_ipish, is_peerish
 if TYPE_CHECKING:
     from ucspi_env.envcheck.lint._unit import Unit, Use
 
-_ARRAY: Final = re.compile(r"\b(unsigned\s+|signed\s+|u_)?char\s+((?:\*?\w+(?:\s*\[[^\[\]]*\])*(?:\s*=\s*[^,;(){}]*)?\s*,\s*)*)(\w+)\s*\[\s*([\w\s+*]+?)\s*\]\s*(?:=[^;,]*)?[;,)]")
-_SMALL: Final = re.compile(r"(?:1[5-9]|2\d|3[0-9])\Z|(?:1[5-9]|2\d|3[0-9])\s*\+\s*1\Z|INET_ADDRSTRLEN\Z|(?:MAX_?)?IP_?(?:LEN|SIZE|STR_?LEN|ADDR_?LEN|FMT|MAX|BUF\w*)(?:\s*\+\s*1)?\Z|IPFMT\Z|IP4_FMT\Z|MAX_IP\w*\Z")
+_ARRAY: Final = re.compile(
+    r"\b(unsigned\s+|signed\s+|u_)?char\s+((?:\*?\w+(?:\s*\[[^\[\]]*\])*(?:\s*=\s*[^,;(){}]*)?\s*,\s*)*)(\w+)\s*\[\s*([\w\s+*]+?)\s*\]\s*(?:=[^;,]*)?[;,)]"
+)
+_SMALL: Final = re.compile(
+    r"(?:1[5-9]|2\d|3[0-9])\Z|(?:1[5-9]|2\d|3[0-9])\s*\+\s*1\Z|INET_ADDRSTRLEN\Z|(?:MAX_?)?IP_?(?:LEN|SIZE|STR_?LEN|ADDR_?LEN|FMT|MAX|BUF\w*)(?:\s*\+\s*1)?\Z|IPFMT\Z|IP4_FMT\Z|MAX_IP\w*\Z"
+)
 _NUMBER: Final = re.compile(r"\d+")
-_LIMIT: Final = re.compile(r"^[ \t]*#[ \t]*define[ \t]+(\w*(?:IP|ADDR)\w*)[ \t]+\(?(1[4-9]|2[0-9]|3[0-2])\)?[ \t]*$", re.MULTILINE)
-_TEXTUAL: Final = re.compile(r"(?:str(?:n|l)?cpy|strlcpy|snprintf|sprintf|strcat|strncat|strcmp|inet_ntoa|inet_ntop|strlen|fgets|puts|printf|syslog|strtok|strchr|getnameinfo|sscanf|ip_fmt|strdup)")
-_BINARY: Final = re.compile(r"byte_copy|byte_diff|inet_pton|memcmp|memcpy|socket_\w*6|ip6|dns_ip6|V4mapped|V6any|\b16\s*\)|s6_addr|in6")
+_LIMIT: Final = re.compile(
+    r"^[ \t]*#[ \t]*define[ \t]+(\w*(?:IP|ADDR)\w*)[ \t]+\(?(1[4-9]|2[0-9]|3[0-2])\)?[ \t]*$", re.MULTILINE
+)
+_TEXTUAL: Final = re.compile(
+    r"(?:str(?:n|l)?cpy|strlcpy|snprintf|sprintf|strcat|strncat|strcmp|inet_ntoa|inet_ntop|strlen|fgets|puts|printf|syslog|strtok|strchr|getnameinfo|sscanf|ip_fmt|strdup)"
+)
+_BINARY: Final = re.compile(
+    r"byte_copy|byte_diff|inet_pton|memcmp|memcpy|socket_\w*6|ip6|dns_ip6|V4mapped|V6any|\b16\s*\)|s6_addr|in6"
+)
 
 
 @rule("U301", "fixed-buffer", SECURITY, group="store", rank=30, remedy="buffer")
@@ -32,7 +44,7 @@ def fixed_buffer(unit: Unit) -> Iterator[Hit]:
         IPv6 text needs 46 bytes with its terminator, 62 with a zone. The copy overflows, or cuts the text so that it
         still looks like an address, but another one.
 
-    Example
+    Example:
         ```c
         void remember(void) {
             char ip[16];
@@ -51,7 +63,7 @@ def fixed_buffer(unit: Unit) -> Iterator[Hit]:
         }
         ```
 
-    References
+    References:
         RFC 4291 section 2.2; INET6_ADDRSTRLEN in netinet/in.h.
     """
     if unit.family != "c":
@@ -64,11 +76,15 @@ def fixed_buffer(unit: Unit) -> Iterator[Hit]:
         offset = found.start(3)
         scope = unit.scope_text(offset)
         reached = _copied_into(unit, name, offset)
-        if not reached and not (unit.in_scope and is_ipish(name) and (unit.speaks_ucspi or size[0].isdigit() or is_peerish(name))):
+        if not reached and not (
+            unit.in_scope and is_ipish(name) and (unit.speaks_ucspi or size[0].isdigit() or is_peerish(name))
+        ):
             continue
         if found[1] and not reached:
             continue
-        mentions = [scope[max(0, one.start() - 60) : one.end() + 40] for one in re.finditer(rf"\b{re.escape(name)}\b", scope)][:40]
+        mentions = [
+            scope[max(0, one.start() - 60) : one.end() + 40] for one in re.finditer(rf"\b{re.escape(name)}\b", scope)
+        ][:40]
         wanted = "".join(mentions)
         member = unit.scope(offset) < 0
         textual = _TEXTUAL.search(wanted) is not None
@@ -82,8 +98,18 @@ def fixed_buffer(unit: Unit) -> Iterator[Hit]:
         reported.add(name)
         yield Hit(offset, f"`{name}[{size}]` holds a dotted quad; IPv6 text needs 46 bytes, 62 with a zone")
     for found in _LIMIT.finditer(unit.code):
-        if unit.in_scope and not re.search(r"(?i)IP_?V?4|IPS\b|ADDRS\b|version|family|proto|type|AF_|opt|flag|VERSION|VER\b|PF_|STATE|ERR", found[1]) and re.search(r"(?i)len|max|siz|fmt|buf|str", found[1]):
-            yield Hit(found.start(1), f"`{found[1]}` is the length of a dotted quad; IPv6 text needs 45 characters, 61 with a zone")
+        if (
+            unit.in_scope
+            and not re.search(
+                r"(?i)IP_?V?4|IPS\b|ADDRS\b|version|family|proto|type|AF_|opt|flag|VERSION|VER\b|PF_|STATE|ERR",
+                found[1],
+            )
+            and re.search(r"(?i)len|max|siz|fmt|buf|str", found[1])
+        ):
+            yield Hit(
+                found.start(1),
+                f"`{found[1]}` is the length of a dotted quad; IPv6 text needs 45 characters, 61 with a zone",
+            )
     for use in unit.uses_of("ip", strong=True):
         call = unit.call(use.start)
         if call is None or not re.search(r"(?:strn\w*cpy|strlcpy|snprintf|xstrncpy|strncat)\Z", call.last):
@@ -96,12 +122,19 @@ def fixed_buffer(unit: Unit) -> Iterator[Hit]:
             yield Hit(use.start, f"copies at most {limit} bytes of an address; IPv6 text needs 46, 62 with a zone")
         length = re.search(r"(?:>|<=|==)\s*(1[5-7])\b", unit.line_text(use.start))
         del length
-    for found in re.finditer(r"\b(?:str_?len\s*\(\s*(\w+)\s*\)|(\w+)\s*-\s*(\w+))\s*(?:>=?|<=?)\s*(1[4-7])\b", unit.bare):
+    for found in re.finditer(
+        r"\b(?:str_?len\s*\(\s*(\w+)\s*\)|(\w+)\s*-\s*(\w+))\s*(?:>=?|<=?)\s*(1[4-7])\b", unit.bare
+    ):
         name = found[1] or found[2]
-        if any(found.start() <= use.start < found.end() and use.strong for use in unit.uses_of("ip")):
-            yield Hit(found.start(), "a length limit of a dotted quad; IPv6 text has up to 45 characters, 61 with a zone")
-        elif found[3] and re.search(r"(?i)ip|addr", unit.functions[unit.scope(found.start())].name if unit.scope(found.start()) >= 0 else ""):
-            yield Hit(found.start(), "a length limit of a dotted quad; IPv6 text has up to 45 characters, 61 with a zone")
+        if any(found.start() <= use.start < found.end() and use.strong for use in unit.uses_of("ip")) or (
+            found[3]
+            and re.search(
+                r"(?i)ip|addr", unit.functions[unit.scope(found.start())].name if unit.scope(found.start()) >= 0 else ""
+            )
+        ):
+            yield Hit(
+                found.start(), "a length limit of a dotted quad; IPv6 text has up to 45 characters, 61 with a zone"
+            )
         del name
 
 
@@ -121,16 +154,18 @@ def _copied_into(unit: Unit, name: str, offset: int) -> bool:
     return False
 
 
+_COPY: Final = re.compile(r"(?:str(?:n|l)?cpy|strlcpy|snprintf|sprintf|strcat|strncat|memcpy|stpcpy)\Z")
+
+
 def _copies(unit: Unit) -> list[Use]:
-    cached = getattr(unit, "_copy_uses", None)
-    if cached is None:
-        cached = []
+    """Return the uses that are the source of a copy into a buffer."""
+    if unit.copies is None:
+        unit.copies = []
         for use in unit.uses_of("ip", strong=True):
             call = unit.call(use.start)
-            if call is not None and call.index > 0 and re.search(r"(?:str(?:n|l)?cpy|strlcpy|snprintf|sprintf|strcat|strncat|memcpy|stpcpy)\Z", call.last):
-                cached.append(use)
-        unit._copy_uses = cached
-    return cached
+            if call is not None and call.index > 0 and _COPY.search(call.last):
+                unit.copies.append(use)
+    return unit.copies
 
 
 _SHIFTS: Final = re.compile(r"<<\s*24\b")
@@ -139,7 +174,7 @@ _PACKED: Final = re.compile(r"\b(?:unpack|pack)\s*\(?\s*(['\"])(?:N|L|V|I|C4|CCC
 
 @rule("U302", "int32-storage", BREAKS, group="text", rank=43, remedy="binary")
 def int32_storage(unit: Unit) -> Iterator[Hit]:
-    """An address is kept as a 32-bit number or sent as four bytes.
+    r"""An address is kept as a 32-bit number or sent as four bytes.
 
     What it does
         Finds ``unpack "N"``, ``pack "CCCC"``, ``<< 24`` sums, ``long2ip`` and four-byte copies of addresses.
@@ -148,7 +183,7 @@ def int32_storage(unit: Unit) -> Iterator[Hit]:
         128 bits do not fit. ``pack`` wraps 2001 to 209, a failed parse leaves an empty SQL value, and the wire format has
         no place for IPv6.
 
-    Example
+    Example:
         ```perl
         use Socket;
         my $number = unpack('N', inet_aton($ENV{TCPREMOTEIP}));
@@ -157,11 +192,11 @@ def int32_storage(unit: Unit) -> Iterator[Hit]:
     Use instead
         ```perl
         use Socket qw(inet_pton AF_INET AF_INET6);
-        (my $text = $ENV{TCPREMOTEIP} // die "no peer\\n") =~ s/%.*//;
-        my $bytes = inet_pton(AF_INET, $text) // inet_pton(AF_INET6, $text) // die "no address\\n";
+        (my $text = $ENV{TCPREMOTEIP} // die "no peer\n") =~ s/%.*//;
+        my $bytes = inet_pton(AF_INET, $text) // inet_pton(AF_INET6, $text) // die "no address\n";
         ```
 
-    References
+    References:
         RFC 3493 section 3.2 (struct in6_addr).
     """
     if unit.language == "sql":
@@ -170,11 +205,15 @@ def int32_storage(unit: Unit) -> Iterator[Hit]:
     for found in _PACKED.finditer(unit.code):
         statement = unit.statement_text(found.start())
         near = unit.code[found.end() : found.end() + 80]
-        if re.search(r"inet_aton|inet_ntoa|gethostbyname|split\s*\(?\s*/\\\.", near) or (
-            any(found.end() <= use.start < found.end() + 80 for use in unit.uses_of("ip")) and unit.in_scope and re.search(r"(?i)\bip|addr", statement)
-        ):
-            if unit.in_scope:
-                yield Hit(found.start(), "four bytes: an IPv6 address has sixteen")
+        if (
+            re.search(r"inet_aton|inet_ntoa|gethostbyname|split\s*\(?\s*/\\\.", near)
+            or (
+                any(found.end() <= use.start < found.end() + 80 for use in unit.uses_of("ip"))
+                and unit.in_scope
+                and re.search(r"(?i)\bip|addr", statement)
+            )
+        ) and unit.in_scope:
+            yield Hit(found.start(), "four bytes: an IPv6 address has sixteen")
     if unit.in_scope and "24" in unit.bare:
         for found in _SHIFTS.finditer(unit.bare):
             text = unit.statement_text(found.start())
@@ -184,7 +223,9 @@ def int32_storage(unit: Unit) -> Iterator[Hit]:
             if line in seen or not re.search(r"<<\s*16", text):
                 continue
             operands = text + " " + name
-            if re.search(r"(?i)\bip\w*|addr|\w*ip\b|\bdot|quad|octet|inet", operands) and not re.search(r"(?i)crc|md5|sha|utf|rgb|color|magic|uint32_unpack|cdb|hash|b64|base64", operands):
+            if re.search(r"(?i)\bip\w*|addr|\w*ip\b|\bdot|quad|octet|inet", operands) and not re.search(
+                r"(?i)crc|md5|sha|utf|rgb|color|magic|uint32_unpack|cdb|hash|b64|base64", operands
+            ):
                 seen.add(line)
                 yield Hit(found.start(), "the address becomes a 32-bit number")
     if unit.language == "perl" and "intip" in unit.bare:
@@ -195,17 +236,25 @@ def int32_storage(unit: Unit) -> Iterator[Hit]:
         for found in re.finditer(r"\blong2ip\s*\(", unit.bare):
             yield Hit(found.start(), "the address is kept as a 32-bit number")
     if unit.family == "c" and unit.speaks_ucspi:
-        for found in re.finditer(r"\b(?:byte_copy\s*\([^;]*?,\s*4\s*,|memcpy\s*\([^;()]*(?:\([^()]*\)[^;()]*)*,\s*4\s*\))", unit.bare):
+        for found in re.finditer(
+            r"\b(?:byte_copy\s*\([^;]*?,\s*4\s*,|memcpy\s*\([^;()]*(?:\([^()]*\)[^;()]*)*,\s*4\s*\))", unit.bare
+        ):
             text = unit.bare[found.start() : unit.statement(found.start())[1]]
-            if not re.search(r"(?i)\bip\b|addr|\bip\w*|\w*ip\b", text) or re.search(r"(?i)AF_INET6|ip6|12\b|sin_addr|sin6|V4mapped|dnsip|answer|\bout\b|port|uint32", text):
+            if not re.search(r"(?i)\bip\b|addr|\bip\w*|\w*ip\b", text) or re.search(
+                r"(?i)AF_INET6|ip6|12\b|sin_addr|sin6|V4mapped|dnsip|answer|\bout\b|port|uint32", text
+            ):
                 continue
             if re.search(r"AF_INET6|sockaddr_in6|\bip6|16\s*,|\b16\s*\)", unit.scope_text(found.start())):
                 continue
             yield Hit(found.start(), "four bytes of an address are copied: an IPv6 address has sixteen")
 
 
-_COLUMN: Final = re.compile(r"(?i)[`\"'\[(,\s\\]((?:\w*_)?(?:ip|addr|ip_?addr|ip_?address|remote\w*|client_?\w*|host_?ip)\w*)[`\"'\]]?\s+(?:var|n?|nvar)?char(?:acter)?2?(?:\s+varying)?\s*\(\s*(\d+)\s*(?:char|byte)?\s*\)")
-_INTEGER_COLUMN: Final = re.compile(r"(?i)[`\"'\[(,\s]((?:\w+_)?ip(?:_?(?:addr|address|num|long|int|start|end|from|to))?)[`\"'\]]?\s+(?:int(?:eger)?(?:\s*\(\s*1[01]\s*\))?(?:\s+unsigned)?|bigint)\b\s*(?=,|\)|not|null|default|unsigned|$|--)")
+_COLUMN: Final = re.compile(
+    r"(?i)[`\"'\[(,\s\\]((?:\w*_)?(?:ip|addr|ip_?addr|ip_?address|remote\w*|client_?\w*|host_?ip)\w*)[`\"'\]]?\s+(?:var|n?|nvar)?char(?:acter)?2?(?:\s+varying)?\s*\(\s*(\d+)\s*(?:char|byte)?\s*\)"
+)
+_INTEGER_COLUMN: Final = re.compile(
+    r"(?i)[`\"'\[(,\s]((?:\w+_)?ip(?:_?(?:addr|address|num|long|int|start|end|from|to))?)[`\"'\]]?\s+(?:int(?:eger)?(?:\s*\(\s*1[01]\s*\))?(?:\s+unsigned)?|bigint)\b\s*(?=,|\)|not|null|default|unsigned|$|--)"
+)
 
 
 @rule("U303", "db-column-too-short", BREAKS, group="store", rank=35, remedy="buffer")
@@ -219,7 +268,7 @@ def db_column_too_short(unit: Unit) -> Iterator[Hit]:
         IPv6 text has up to 39 characters in canonical form, 45 when mapped. The insert fails, or the address is cut in
         silence and looks like another one.
 
-    Example
+    Example:
         ```sql
         CREATE TABLE relay (ip_addr CHAR(18) NOT NULL, stamp INT);
         ```
@@ -229,14 +278,18 @@ def db_column_too_short(unit: Unit) -> Iterator[Hit]:
         CREATE TABLE relay (ip_addr VARBINARY(16) NOT NULL, stamp INT);
         ```
 
-    References
+    References:
         MySQL INET6_ATON, PostgreSQL inet.
     """
     if not re.search(r"(?i)char\s*\(|char2?\s*\(|\bint", unit.code):
         return
     for found in _COLUMN.finditer(unit.code):
         length = int(found[2]) if len(found[2]) < 6 else 0
-        if not 7 <= length < 39 or not re.search(r"(?i)ip|addr", found[1]) or re.search(r"(?i)mail|street|zip|descr|ship|recip|subscri|script|port|host_?name|country", found[1]):
+        if (
+            not 7 <= length < 39
+            or not re.search(r"(?i)ip|addr", found[1])
+            or re.search(r"(?i)mail|street|zip|descr|ship|recip|subscri|script|port|host_?name|country", found[1])
+        ):
             continue
         yield Hit(found.start(1), f"{length} characters for `{found[1]}`: IPv6 text has up to 45")
     if unit.language == "sql":
@@ -244,8 +297,12 @@ def db_column_too_short(unit: Unit) -> Iterator[Hit]:
             yield Hit(found.start(1), f"an integer for `{found[1]}`: an IPv6 address has 128 bits")
 
 
-_PATH_CALLS: Final = re.compile(r"(?:f?open|open_\w+|fopen64|freopen|mkdir|rmdir|unlink|stat|lstat|access|creat|rename|utime|touch|chdir|mkfifo|symlink|link|truncate|is_file|file_exists|file_put_contents|file_get_contents|readlink|WriteFile|ReadFile|OpenFile|Create|Stat|Remove|MkdirAll|utimes|File\.open|File\.exist\?|File\.write|sysopen|opendir)\Z")
-_KEY_CALLS: Final = re.compile(r"(?:cdb_find|cdb_seek|cdb_findnext|dbm_fetch|dbm_store|gdbm_fetch|gdbm_store|hash_get|hash_put|hcreate|hsearch|memcached_\w+|redisCommand|dict_get|dict_add|ghash_get|apc_\w+|dba_fetch|dba_insert|get_db_key|constmap|Incr|HGet|SetNX)\Z")
+_PATH_CALLS: Final = re.compile(
+    r"(?:f?open|open_\w+|fopen64|freopen|mkdir|rmdir|unlink|stat|lstat|access|creat|rename|utime|touch|chdir|mkfifo|symlink|link|truncate|is_file|file_exists|file_put_contents|file_get_contents|readlink|WriteFile|ReadFile|OpenFile|Create|Stat|Remove|MkdirAll|utimes|File\.open|File\.exist\?|File\.write|sysopen|opendir)\Z"
+)
+_KEY_CALLS: Final = re.compile(
+    r"(?:cdb_find|cdb_seek|cdb_findnext|dbm_fetch|dbm_store|gdbm_fetch|gdbm_store|hash_get|hash_put|hcreate|hsearch|memcached_\w+|redisCommand|dict_get|dict_add|ghash_get|apc_\w+|dba_fetch|dba_insert|get_db_key|constmap|Incr|HGet|SetNX)\Z"
+)
 
 
 @rule("U304", "noncanonical-key", BREAKS, group="key", rank=50, remedy="key")
@@ -260,7 +317,7 @@ def noncanonical_key(unit: Unit) -> Iterator[Hit]:
         key of its own: grey lists never pass, counters never bite, directories grow. From an untrusted parent the text
         may hold "/" and "..".
 
-    Example
+    Example:
         ```sh
         touch "/var/lib/grey/$TCPREMOTEIP"
         ```
@@ -271,7 +328,7 @@ def noncanonical_key(unit: Unit) -> Iterator[Hit]:
         touch "/var/lib/grey/$UCSPI_REMOTE_KEY"
         ```
 
-    References
+    References:
         RFC 5952; RFC 6177 (customers get a /64 or more).
     """
     for use in unit.uses_of("ip", strong=True):
@@ -287,36 +344,76 @@ def _is_key(unit: Unit, use: Use) -> bool:
     if re.search(r"(?i)getpid|\$\$|mktemp|tempfile|tmpnam", line):
         return False
     if language == "perl":
-        if re.search(r"(?:\$\w+|->|\])\s*\{\s*[\"']?\Z", before) and re.match(r"[\"']?\s*\}", after) and not use.name.startswith((".", "TCP")) and unit.code[use.start] == "$":
+        if (
+            re.search(r"(?:\$\w+|->|\])\s*\{\s*[\"']?\Z", before)
+            and re.match(r"[\"']?\s*\}", after)
+            and not use.name.startswith((".", "TCP"))
+            and unit.code[use.start] == "$"
+        ):
             return not re.search(r"=~\s*s/[^/\n]*\$/|=~\s*s/[^/\n]*\$//|s/\(", unit.scope_text(use.start))
         literal = unit.literal_at(use.start)
         if literal is not None and literal.kind == "string" and use.start > literal.start:
             content = unit.text[literal.inner : use.start]
             statement = unit.statement_text(use.start)
-            return re.search(r"/\Z", content) is not None and re.search(r"://\Z|://", content) is None and re.search(r"\bopen\b|\bunlink\b|-[efdrs]\s|\bmkdir\b|\butime\b|\$\w*(?:file|path|dir|f|db)\w*\s*=|\bstat\b|rename", statement) is not None
+            return (
+                re.search(r"/\Z", content) is not None
+                and re.search(r"://\Z|://", content) is None
+                and re.search(
+                    r"\bopen\b|\bunlink\b|-[efdrs]\s|\bmkdir\b|\butime\b|\$\w*(?:file|path|dir|f|db)\w*\s*=|\bstat\b|rename",
+                    statement,
+                )
+                is not None
+            )
         return re.search(r"\$\w*(?:dir|path|base|db)\w*\s*\.\s*[\"']/[\"']\s*\.\s*\Z", before) is not None
     if language == "sh":
         word = re.search(r"[^\s\"'=<>|;&()]*[\"']?[^\s\"'=<>|;&()]*/[^\s\"'<>|;&():]*\Z", before)
-        if word and not re.search(r"://|^s/|\bsed\b", word[0]) and not re.match(r"[\"']?/(?:\d|64)", after) and not re.search(r"\becho\b[^>]*\Z|\bprintf\b[^>]*\Z|\blogger\b", before.rpartition("\n")[2]):
+        if (
+            word
+            and not re.search(r"://|^s/|\bsed\b", word[0])
+            and not re.match(r"[\"']?/(?:\d|64)", after)
+            and not re.search(r"\becho\b[^>]*\Z|\bprintf\b[^>]*\Z|\blogger\b", before.rpartition("\n")[2])
+        ):
             return True
-        return re.search(r">>?\s*[\"']?\Z", before) is not None or re.search(r"\b(?:touch|mkdir(?:\s+-p)?|rm(?:\s+-\w+)?|cat)\s+[\"']?\Z|-[efdrs]\s+[\"']?\Z|redis-cli\s[^|;]*\Z", before) is not None
-    if language in ("ruby", "php", "go", "awk") and re.search(r"[\w\]]\s*\[\s*\Z", before) and re.match(r"\s*\]", after) and unit.bare[use.start] == unit.code[use.start]:
+        return (
+            re.search(r">>?\s*[\"']?\Z", before) is not None
+            or re.search(
+                r"\b(?:touch|mkdir(?:\s+-p)?|rm(?:\s+-\w+)?|cat)\s+[\"']?\Z|-[efdrs]\s+[\"']?\Z|redis-cli\s[^|;]*\Z",
+                before,
+            )
+            is not None
+        )
+    if (
+        language in ("ruby", "php", "go", "awk")
+        and re.search(r"[\w\]]\s*\[\s*\Z", before)
+        and re.match(r"\s*\]", after)
+        and unit.bare[use.start] == unit.code[use.start]
+    ):
         return not re.search(r"(?i)(?:env|argv|_SERVER|os\.Args)\s*\[\s*\Z", before)
     call = unit.call(use.start)
     if call is not None:
-        if _KEY_CALLS.search(call.last) or (call.last in ("get", "set", "incr", "Get", "Set", "insert") and re.search(r"(?i)redis|cache|memcache|rdb|map|db", call.name)):
+        if _KEY_CALLS.search(call.last) or (
+            call.last in ("get", "set", "incr", "Get", "Set", "insert")
+            and re.search(r"(?i)redis|cache|memcache|rdb|map|db", call.name)
+        ):
             return True
         if _PATH_CALLS.search(call.last) and call.index == 0 and call.last not in ("open",):
             return True
         if call.last == "open" and call.index == 0 and unit.family == "c":
             return True
-        if re.search(r"(?:sprintf|snprintf|asprintf|Sprintf|format|str_copy\dS?|Join|join|PathBuf|push)\Z", call.last) and unit.family in ("c", "go", "rust", "php"):
+        if re.search(
+            r"(?:sprintf|snprintf|asprintf|Sprintf|format|str_copy\dS?|Join|join|PathBuf|push)\Z", call.last
+        ) and unit.family in ("c", "go", "rust", "php"):
             if call.last in ("Join",) and call.name.startswith(("filepath", "path")):
                 return True
             if call.last == "join" and unit.language == "rust":
                 return True
             texts = [unit.content(one) for one in unit.literals_in(call.open, call.close)]
             shape = texts[0] if texts else ""
-            if re.match(r"(?:/|\./|\.\./|%s/|[\w.%-]+/)", shape) and re.search(r"/[\w.-]*%s(?:\.[a-z]+)?\Z|/%s", shape) and "://" not in shape and " " not in shape:
+            if (
+                re.match(r"(?:/|\./|\.\./|%s/|[\w.%-]+/)", shape)
+                and re.search(r"/[\w.-]*%s(?:\.[a-z]+)?\Z|/%s", shape)
+                and "://" not in shape
+                and " " not in shape
+            ):
                 return True
     return False

@@ -1,5 +1,7 @@
 """U5xx: which variables are read and written, and what PROTO is taken for."""
 
+# ruff: noqa: E501 - a pattern or a remedy that is cut in pieces cannot be read
+
 from __future__ import annotations
 
 import re
@@ -28,7 +30,7 @@ def wrong_variable_family(unit: Unit) -> Iterator[Hit]:
         TCP6* names exist under some super-servers only, and each manages only its own names: those of an outer server or
         a proxy survive, and the stale address is believed.
 
-    Example
+    Example:
         ```c
         const char *peer(void) {
             const char *ip = getenv("TCP6REMOTEIP");
@@ -47,7 +49,7 @@ def wrong_variable_family(unit: Unit) -> Iterator[Hit]:
         }
         ```
 
-    References
+    References:
         ucspi-tcp6 sets TCP6* only with -R; dialects.md.
     """
     reads: dict[str, list[Use]] = {}
@@ -62,9 +64,12 @@ def wrong_variable_family(unit: Unit) -> Iterator[Hit]:
     for use in six:
         scope = unit.scope(use.start)
         mates = [other for other in four if unit.scope(other.start) == scope]
-        begin, _ = unit.statement(use.start)
+        _begin, _ = unit.statement(use.start)
         overrides = [other for other in mates if other.start < use.start and other.start >= use.start - 700]
-        if overrides and re.search(r"if\s*\(?\s*!\s*(\w+)\s*\)?\s*\{?\s*\1\s*=\s*\Z|(?:\|\||//|\bor|:-[\"']?)\s*\Z|-z\s[^;]*;\s*then\s+\w+=[\"']?\Z", unit.code[max(0, use.start - 160) : use.start]):
+        if overrides and re.search(
+            r"if\s*\(?\s*!\s*(\w+)\s*\)?\s*\{?\s*\1\s*=\s*\Z|(?:\|\||//|\bor|:-[\"']?)\s*\Z|-z\s[^;]*;\s*then\s+\w+=[\"']?\Z",
+            unit.code[max(0, use.start - 160) : use.start],
+        ):
             continue
         if overrides and not _assigned(unit, use):
             continue
@@ -87,9 +92,15 @@ def _assigned(unit: Unit, use: Use) -> bool:
 
 
 def _written(unit: Unit) -> Iterator[Hit]:
-    if re.search(r"\b(?:\w*accept4?|listen|connect|socket_accept\w*|socket_connect\w*|timeoutconn\w*)\s*\(", unit.bare) and unit.family == "c":
+    if (
+        re.search(r"\b(?:\w*accept4?|listen|connect|socket_accept\w*|socket_connect\w*|timeoutconn\w*)\s*\(", unit.bare)
+        and unit.family == "c"
+    ):
         return
-    if unit.language in ("sh", "sql") or re.search(r"TCP6REMOTE|unset_?env|env_unset|Unsetenv|clearenv", unit.code) and re.search(r"TCP6REMOTE", unit.code):
+    if unit.language in ("sh", "sql") or (
+        re.search(r"TCP6REMOTE|unset_?env|env_unset|Unsetenv|clearenv", unit.code)
+        and re.search(r"TCP6REMOTE", unit.code)
+    ):
         return
     for literal in unit.literals:
         content = unit.content(literal) if literal.outer - literal.inner < 24 else ""
@@ -99,19 +110,28 @@ def _written(unit: Unit) -> Iterator[Hit]:
         if content.endswith("=") and re.match(r"\s*(?:\+|\.)", unit.code[literal.end : literal.end + 6]):
             yield Hit(literal.start, "TCPREMOTEIP is rewritten, TCP6REMOTEIP and the rest keep the old peer")
             return
-        if call is not None and SETTER.search(call.name) and call.index == 0 and re.search(r"\bexec|spawn|pathexec", unit.bare):
+        if (
+            call is not None
+            and SETTER.search(call.name)
+            and call.index == 0
+            and re.search(r"\bexec|spawn|pathexec", unit.bare)
+        ):
             value = unit.argument_text(call, 1)
             if value and not re.match(r"[\"'](?:127|0|::|1\.)|NULL|0\Z", value):
                 yield Hit(literal.start, "TCPREMOTEIP is rewritten, TCP6REMOTEIP and the rest keep the old peer")
                 return
     if unit.language in ("perl", "ruby", "python"):
-        for found in re.finditer(r"\bENV\{?\[?['\"]?TCPREMOTEIP['\"]?[}\]]\s*=(?![=~])\s*(?![\"'](?:127|1\.|0))", unit.code):
+        for found in re.finditer(
+            r"\bENV\{?\[?['\"]?TCPREMOTEIP['\"]?[}\]]\s*=(?![=~])\s*(?![\"'](?:127|1\.|0))", unit.code
+        ):
             if re.search(r"\bexec\b|\bsystem\b", unit.bare):
                 yield Hit(found.start(), "TCPREMOTEIP is rewritten, TCP6REMOTEIP and the rest keep the old peer")
                 return
 
 
-_GATE_CALLS: Final = re.compile(r"(?:str(?:n?case)?cmp|strn(?:case)?cmp|str_diff\w*|str_equal|case_diff\w*|case_equals|streq|STREQ|byte_equal|byte_diff|str_start|EqualFold|HasPrefix|strequal|eq_ignore_ascii_case|starts_with|isPrefixOf|strcoll)\Z")
+_GATE_CALLS: Final = re.compile(
+    r"(?:str(?:n?case)?cmp|strn(?:case)?cmp|str_diff\w*|str_equal|case_diff\w*|case_equals|streq|STREQ|byte_equal|byte_diff|str_start|EqualFold|HasPrefix|strequal|eq_ignore_ascii_case|starts_with|isPrefixOf|strcoll)\Z"
+)
 
 
 @rule("U502", "proto-gate", BREAKS, group="proto", rank=40, remedy="family")
@@ -125,7 +145,7 @@ def proto_gate(unit: Unit) -> Iterator[Hit]:
         IPv6 text arrives under PROTO=TCP (s6, nosh, GNU inetd), TCP6, SSL, SSL6, UDP, or with no PROTO at all
         (couriertcpd). The wrong branch accepts unchecked, reverses at dots, or ends the program.
 
-    Example
+    Example:
         ```c
         int is_six(void) {
             const char *proto = getenv("PROTO");
@@ -146,7 +166,7 @@ def proto_gate(unit: Unit) -> Iterator[Hit]:
         }
         ```
 
-    References
+    References:
         UCSPI-1996: PROTO says which names to look for, not which family the peer has.
     """
     words = r"(?:TCP6?|SSL6?|UDP6?|UNIX)"
@@ -161,12 +181,16 @@ def proto_gate(unit: Unit) -> Iterator[Hit]:
             for literal in unit.literals_in(call.open, call.close):
                 if re.fullmatch(words, unit.content(literal)):
                     lines.add(line)
-                    yield Hit(use.start, f"PROTO is compared with {unit.content(literal)!r}; it does not tell the family")
+                    yield Hit(
+                        use.start, f"PROTO is compared with {unit.content(literal)!r}; it does not tell the family"
+                    )
                     break
             continue
         after = unit.code[use.end : use.end + 40]
         compared = re.match(r"[\"')}\]\s]*(?:==|!=|===|!==|eq|ne|=~|=|/=|\.eql\?)\s*[\"'/^(x]*" + words + r"\b", after)
-        before = re.search(words + r"[\"']\s*(?:==|!=|===|eq|ne)\s*[\"'(]?\Z", unit.code[max(0, use.start - 30) : use.start])
+        before = re.search(
+            words + r"[\"']\s*(?:==|!=|===|eq|ne)\s*[\"'(]?\Z", unit.code[max(0, use.start - 30) : use.start]
+        )
         if (compared or before) and not re.match(r"\s*=\s*[\"']", after if unit.language != "sh" else ""):
             lines.add(line)
             yield Hit(use.start, "PROTO is compared with a fixed word; it does not tell the family")
@@ -190,7 +214,7 @@ def proto_prefix_no_fallback(unit: Unit) -> Iterator[Hit]:
         PROTO and prefix do not always agree: one sslserver says SSL6 and sets SSL*; ucspi-tcp6 says TCP6 and sets TCP*
         only; couriertcpd has no PROTO. The address is then missing.
 
-    Example
+    Example:
         ```perl
         my $proto = $ENV{PROTO};
         my $ip = $ENV{$proto . 'REMOTEIP'};
@@ -202,7 +226,7 @@ def proto_prefix_no_fallback(unit: Unit) -> Iterator[Hit]:
         my ($ip) = grep { defined } @ENV{"${proto}REMOTEIP", qw(TCPREMOTEIP TCP6REMOTEIP SSLREMOTEIP)};
         ```
 
-    References
+    References:
         UCSPI-1996, section 4.
     """
     lines: set[int] = set()
@@ -219,7 +243,12 @@ def proto_prefix_no_fallback(unit: Unit) -> Iterator[Hit]:
         if _falls_back(unit, literal.start):
             continue
         call = unit.call(literal.start)
-        if call is not None and re.search(r"(?i)env", call.last) and call.index == 0 and "proto" not in statement.lower():
+        if (
+            call is not None
+            and re.search(r"(?i)env", call.last)
+            and call.index == 0
+            and "proto" not in statement.lower()
+        ):
             continue
         if call is not None and re.search(r"getprotoenv", call.last):
             continue
@@ -240,18 +269,27 @@ def proto_prefix_no_fallback(unit: Unit) -> Iterator[Hit]:
             if not re.search(r"\b\w*proto\w*\b", text) or any(abs(line - other) <= 6 for other in lines):
                 continue
             after = unit.code[close : close + 260]
-            if re.search(r"get_?env\w*\s*\(|env_get\s*\(", after) and re.search(r"name|\bs\b|REMOTE|LOCAL|var|suffix|key", text) and not _falls_back(unit, found.start()):
+            if (
+                re.search(r"get_?env\w*\s*\(|env_get\s*\(", after)
+                and re.search(r"name|\bs\b|REMOTE|LOCAL|var|suffix|key", text)
+                and not _falls_back(unit, found.start())
+            ):
                 lines.add(line)
                 yield Hit(found.start(), "the name is made of PROTO and nothing else is tried")
 
 
 def _falls_back(unit: Unit, offset: int) -> bool:
     scope = unit.scope_text(offset)
-    return len(re.findall(r"\b(?:TCP6?|SSL6?)(?:REMOTE|LOCAL)IP\b", scope)) > 1 or len(re.findall(r"[\"'](?:TCP6?|SSL6?)[\"']", scope)) >= 3
+    return (
+        len(re.findall(r"\b(?:TCP6?|SSL6?)(?:REMOTE|LOCAL)IP\b", scope)) > 1
+        or len(re.findall(r"[\"'](?:TCP6?|SSL6?)[\"']", scope)) >= 3
+    )
 
 
 _NULL_TEST: Final = r"(?:!\s*\(?\s*{n}\b|\b{n}\s*(?:==|!=)\s*(?:NULL|0|nullptr|\(char\s*\*\))|(?:NULL|0)\s*(?:==|!=)\s*{n}\b|\bif\s*\(\s*\(?{n}\s*(?:\)|&&|\|\|)|\b{n}\s*(?:&&|\|\||\?)|&&\s*{n}\s*(?:\)|&&)|\|\|\s*\(?\s*{n}\b|while\s*\(\s*{n}\s*\)|assert\s*\(\s*{n}|\(\s*{n}\s*\)\s*\?)"
-_DEREFERENCES: Final = re.compile(r"(?:str\w*len|strn?cpy|strcat|strn?(?:case)?cmp|strdup|printf|fprintf|sprintf|snprintf|syslog|strchr|strrchr|str_len|stralloc_copys|stralloc_cats|str_diff|atoi|inet_aton|inet_addr|ip_scan|strstr|strtok|puts|fputs|case_diffs|string|str_copys|str_cats|setenv|strlcpy|strtol|execl|xstrdup)\Z")
+_DEREFERENCES: Final = re.compile(
+    r"(?:str\w*len|strn?cpy|strcat|strn?(?:case)?cmp|strdup|printf|fprintf|sprintf|snprintf|syslog|strchr|strrchr|str_len|stralloc_copys|stralloc_cats|str_diff|atoi|inet_aton|inet_addr|ip_scan|strstr|strtok|puts|fputs|case_diffs|string|str_copys|str_cats|setenv|strlcpy|strtol|execl|xstrdup)\Z"
+)
 
 
 @rule("U504", "missing-env", BREAKS, group="missing", rank=60, remedy="missing")
@@ -266,7 +304,7 @@ def missing_env(unit: Unit) -> Iterator[Hit]:
         Under busybox tcpsvd the name is TCPREMOTEADDR, under xinetd and stunnel REMOTE_HOST, elsewhere there is none. The
         program crashes, prints "(null)", or leaves the check out.
 
-    Example
+    Example:
         ```c
         size_t length(void) {
             return strlen(getenv("TCPREMOTEIP"));
@@ -282,7 +320,7 @@ def missing_env(unit: Unit) -> Iterator[Hit]:
         }
         ```
 
-    References
+    References:
         getenv(3).
     """
     if unit.family == "c":
@@ -292,14 +330,21 @@ def missing_env(unit: Unit) -> Iterator[Hit]:
             if not use.direct or not use.name.isupper():
                 continue
             before, after = unit.code[max(0, use.start - 16) : use.start], unit.code[use.end : use.end + 12]
-            if unit.literal_at(use.start) is None and (re.search(r"\.\s*\Z", before) or re.match(r"\s*\.(?!\.)", after)):
+            if unit.literal_at(use.start) is None and (
+                re.search(r"\.\s*\Z", before) or re.match(r"\s*\.(?!\.)", after)
+            ):
                 scope = unit.scope_text(use.start)
-                if not re.search(rf"(?:defined|exists|unless|if|&&|\|\||//|\?)\s*\(?\s*\$ENV\{{\s*['\"]?{use.name}|{use.name}['\"]?\}}\s*(?:\|\||//|\?|&&|or\b|and\b)", scope):
+                if not re.search(
+                    rf"(?:defined|exists|unless|if|&&|\|\||//|\?)\s*\(?\s*\$ENV\{{\s*['\"]?{use.name}|{use.name}['\"]?\}}\s*(?:\|\||//|\?|&&|or\b|and\b)",
+                    scope,
+                ):
                     yield Hit(use.start, "an absent variable is taken for the empty string")
     if unit.language == "sh":
         for use in unit.uses_of("ip", "port", strong=True):
             before = unit.code[max(0, use.start - 24) : use.start]
-            if re.search(r"(?:^|[\s;!])\[\s+\Z|\btest\s+\Z", before) and re.match(r"\s+-(?:eq|ne|lt|gt|le|ge)\b", unit.code[use.end : use.end + 8]):
+            if re.search(r"(?:^|[\s;!])\[\s+\Z|\btest\s+\Z", before) and re.match(
+                r"\s+-(?:eq|ne|lt|gt|le|ge)\b", unit.code[use.end : use.end + 8]
+            ):
                 yield Hit(use.start, "without the variable the test itself fails")
 
 
@@ -312,11 +357,20 @@ def _c_missing(unit: Unit) -> Iterator[Hit]:
             continue
         call = unit.call(use.start)
         printed = call is not None and re.search(r"printf|syslog|puts", call.last) is not None
-        if printed and re.search(rf"(?:if|!|&&|\|\|)[\s(!]*(?:\w+\s*=\s*)?\w*getenv\w*\s*\(\s*\"{use.name}\"|=\s*getenv\s*\(\s*\"{use.name}\"\s*\)\s*;\s*if\b", unit.code):
+        if printed and re.search(
+            rf"(?:if|!|&&|\|\|)[\s(!]*(?:\w+\s*=\s*)?\w*getenv\w*\s*\(\s*\"{use.name}\"|=\s*getenv\s*\(\s*\"{use.name}\"\s*\)\s*;\s*if\b",
+            unit.code,
+        ):
             continue
         if call is not None and _DEREFERENCES.search(call.last) and not SETTER.search(call.name):
             scope = unit.scope_text(use.start)
-            if not re.search(rf"(?:if|&&|\|\||!|\?|==|!=|=)[\s(]*\w*(?:getenv|env_get)\w*\s*\(\s*\"{use.name}\"\s*\)(?:\s*(?:\)|&&|\|\||==|!=|\?|;))", scope) and use.kind != "port":
+            if (
+                not re.search(
+                    rf"(?:if|&&|\|\||!|\?|==|!=|=)[\s(]*\w*(?:getenv|env_get)\w*\s*\(\s*\"{use.name}\"\s*\)(?:\s*(?:\)|&&|\|\||==|!=|\?|;))",
+                    scope,
+                )
+                and use.kind != "port"
+            ):
                 yield Hit(use.start, f"{use.name} may be absent")
             continue
         begin, _ = unit.statement(use.start)
@@ -338,7 +392,11 @@ def _c_missing(unit: Unit) -> Iterator[Hit]:
             if tested and tested.start() + use.end <= position:
                 break
             called = unit.call(position)
-            if called is not None and _DEREFERENCES.search(called.last) and re.fullmatch(rf"(?:\([\w\s*]+\))?\s*{re.escape(name)}", unit.argument_text(called, called.index)):
+            if (
+                called is not None
+                and _DEREFERENCES.search(called.last)
+                and re.fullmatch(rf"(?:\([\w\s*]+\))?\s*{re.escape(name)}", unit.argument_text(called, called.index))
+            ):
                 if called.last in ("printf", "fprintf", "sprintf", "snprintf", "syslog", "setenv") and called.index < 1:
                     continue
                 scopes.add((where, name))

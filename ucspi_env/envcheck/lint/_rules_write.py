@@ -1,5 +1,7 @@
 """U6xx: the address is written out: into literals, logs, shells and SQL."""
 
+# ruff: noqa: E501 - a pattern or a remedy that is cut in pieces cannot be read
+
 from __future__ import annotations
 
 import re
@@ -24,7 +26,7 @@ def address_literal_brackets(unit: Unit) -> Iterator[Hit]:
         SMTP requires the tag ``IPv6:`` inside the brackets, URLs require the brackets. Mail to ``user@[IPv6:…]`` is not
         recognised as local, a correct HELO is refused.
 
-    Example
+    Example:
         ```sh
         curl "http://$TCPREMOTEIP/status"
         ```
@@ -38,19 +40,29 @@ def address_literal_brackets(unit: Unit) -> Iterator[Hit]:
         curl "http://$host/status"
         ```
 
-    References
+    References:
         RFC 5321 section 4.1.3, RFC 3986 section 3.2.2.
     """
-    if unit.family == "c" and unit.in_scope and "ip_scanbracket" in unit.bare and not re.search(r"ip6_scanbracket", unit.bare):
+    if (
+        unit.family == "c"
+        and unit.in_scope
+        and "ip_scanbracket" in unit.bare
+        and not re.search(r"ip6_scanbracket", unit.bare)
+    ):
         for found in re.finditer(r"\bip_scanbracket\s*\(", unit.bare):
             line = unit.line_text(found.start())
-            if not re.match(r"\s*(?:extern\s+)?(?:unsigned\s+)?int\s+ip_scanbracket", line) and unit.scope(found.start()) >= 0:
+            if (
+                not re.match(r"\s*(?:extern\s+)?(?:unsigned\s+)?int\s+ip_scanbracket", line)
+                and unit.scope(found.start()) >= 0
+            ):
                 yield Hit(found.start(), "`ip_scanbracket` knows [1.2.3.4] only, not [IPv6:…]")
     for use in unit.uses_of("ip", strong=True):
         before = unit.code[max(0, use.start - 60) : use.start]
         if re.search(r"=\s*\"\[[$%#]|\[%s\]|'\['|\"\[\"", unit.scope_text(use.start)):
             continue
-        if re.search(r"@\[[\"']?\s*(?:\.|\+|,)?\s*\Z", before) or re.search(r"(?:HELO|EHLO)\s+\[?[\"']?\s*(?:\.|\+|,)?\s*\Z", before):
+        if re.search(r"@\[[\"']?\s*(?:\.|\+|,)?\s*\Z", before) or re.search(
+            r"(?:HELO|EHLO)\s+\[?[\"']?\s*(?:\.|\+|,)?\s*\Z", before
+        ):
             yield Hit(use.start, "an IPv6 literal needs [IPv6:…]")
         elif re.search(r"https?://[\"']?\s*(?:\.|\+)?\s*\Z", before) or _url_format(unit, use):
             yield Hit(use.start, "an IPv6 address in a URL needs brackets")
@@ -61,7 +73,12 @@ def _url_format(unit: Unit, use: Use) -> bool:
     if call is None or not re.search(r"printf|Sprintf|format", call.last):
         return False
     texts = [unit.content(one) for one in unit.literals_in(call.open, use.start)]
-    return bool(texts) and re.match(r"https?://%s", texts[0]) is not None and unit.argument_text(call, call.index) != "" and call.index <= 3
+    return (
+        bool(texts)
+        and re.match(r"https?://%s", texts[0]) is not None
+        and unit.argument_text(call, call.index) != ""
+        and call.index <= 3
+    )
 
 
 def _joined(unit: Unit, use: Use) -> bool:
@@ -78,15 +95,34 @@ def _joined(unit: Unit, use: Use) -> bool:
     if re.match(r"\s*(?:\+|\.)\s*[\"']:\d+", after):
         return True
     call = unit.call(use.start)
-    if call is not None and re.search(r"(?i)printf|format!?|log\w*|die|msg|info|debug|warn\w*|report|notice|err\w*\Z", call.last) and unit.family in ("c", "go", "rust", "php", "perl", "ruby"):
-        texts = [one for one in unit.literals_in(call.open, use.start) if "%" in unit.content(one) or "{}" in unit.content(one)]
+    if (
+        call is not None
+        and re.search(r"(?i)printf|format!?|log\w*|die|msg|info|debug|warn\w*|report|notice|err\w*\Z", call.last)
+        and unit.family in ("c", "go", "rust", "php", "perl", "ruby")
+    ):
+        texts = [
+            one
+            for one in unit.literals_in(call.open, use.start)
+            if "%" in unit.content(one) or "{}" in unit.content(one)
+        ]
         if not texts:
             return False
         shape = unit.content(texts[0])
         spots = list(re.finditer(r"%[-\d.*]*(?:l{0,2}|h)[sdvuiqx]|\{\w*(?::[^}]*)?\}", shape))
-        first = next((index for index in range(len(unit.arguments(call))) if unit.arguments(call)[index][0] <= texts[0].start < unit.arguments(call)[index][1]), 0)
+        first = next(
+            (
+                index
+                for index in range(len(unit.arguments(call)))
+                if unit.arguments(call)[index][0] <= texts[0].start < unit.arguments(call)[index][1]
+            ),
+            0,
+        )
         at = call.index - first - 1
-        if 0 <= at < len(spots) - 1 and shape[spots[at].end() : spots[at + 1].start()] == ":" and not shape[: spots[at].start()].endswith("["):
+        if (
+            0 <= at < len(spots) - 1
+            and shape[spots[at].end() : spots[at + 1].start()] == ":"
+            and not shape[: spots[at].start()].endswith("[")
+        ):
             following = unit.argument_text(call, call.index + 1)
             return re.search(r"(?i)port", following) is not None
     return False
@@ -102,7 +138,7 @@ def host_port_colon_join(unit: Unit) -> Iterator[Hit]:
     Why is this bad?
         ``2001:db8::1:25`` cannot be taken apart again: it is an address by itself. Log readers ban the wrong client.
 
-    Example
+    Example:
         ```sh
         echo "connect from $TCPREMOTEIP:$TCPREMOTEPORT"
         ```
@@ -112,7 +148,7 @@ def host_port_colon_join(unit: Unit) -> Iterator[Hit]:
         echo "connect from [$TCPREMOTEIP]:$TCPREMOTEPORT"
         ```
 
-    References
+    References:
         RFC 5952 section 6.
     """
     for use in unit.uses_of("ip"):
@@ -132,7 +168,7 @@ def _colon_fields(unit: Unit, use: Use) -> bool:
 
 @rule("U603", "log-delimiter-collision", COSMETIC, group="join", rank=40, remedy="log")
 def log_delimiter_collision(unit: Unit) -> Iterator[Hit]:
-    """A line of colon-separated fields holds an address.
+    r"""A line of colon-separated fields holds an address.
 
     What it does
         Finds formats with three or more fields ended by ":" and the address among them, not last.
@@ -140,11 +176,11 @@ def log_delimiter_collision(unit: Unit) -> Iterator[Hit]:
     Why is this bad?
         IPv6 text adds up to seven separators: reports and ban tools take the wrong fields.
 
-    Example
+    Example:
         ```c
         void note(const char *user, const char *remote_ip, const char *result) {
             const char *ip = getenv("TCPREMOTEIP");
-            if (ip) fprintf(stderr, "%s:%s:%s:%s\\n", user, ip, remote_ip, result);
+            if (ip) fprintf(stderr, "%s:%s:%s:%s\n", user, ip, remote_ip, result);
         }
         ```
 
@@ -152,18 +188,21 @@ def log_delimiter_collision(unit: Unit) -> Iterator[Hit]:
         ```c
         void note(const char *user, const char *result) {
             const char *ip = getenv("TCPREMOTEIP");
-            if (ip) fprintf(stderr, "user=%s ip=%s result=%s\\n", user, ip, result);
+            if (ip) fprintf(stderr, "user=%s ip=%s result=%s\n", user, ip, result);
         }
         ```
 
-    References
+    References:
         RFC 5952 section 3.2.5.
     """
     for use in unit.uses_of("ip", strong=True):
         literal = unit.literal_at(use.start)
         if literal is not None and unit.language in ("sh", "perl", "ruby", "php") and literal.kind == "string":
             content = unit.content(literal)
-            if len(re.findall(r"(?:\$\{?[\w>{}\-\[\]]+\}?|\})(?=:)", content)) >= 3 and unit.code[use.end : use.end + 1] == ":":
+            if (
+                len(re.findall(r"(?:\$\{?[\w>{}\-\[\]]+\}?|\})(?=:)", content)) >= 3
+                and unit.code[use.end : use.end + 1] == ":"
+            ):
                 yield Hit(use.start, "the address adds colons to a line that is separated by colons")
             continue
         call = unit.call(use.start)
@@ -175,7 +214,9 @@ def log_delimiter_collision(unit: Unit) -> Iterator[Hit]:
             yield Hit(use.start, "the address adds colons to a line that is separated by colons")
 
 
-_SAFE_BEFORE: Final = re.compile(r"(?:^|[\s;&|(`{])(?:export\s+|local\s+|readonly\s+|declare\s+(?:-\w+\s+)*)?\w+\+?=(?:[^\s\"';&|()]*)\Z|\bcase\s+\S*\Z|<<<\s*\S*\Z")
+_SAFE_BEFORE: Final = re.compile(
+    r"(?:^|[\s;&|(`{])(?:export\s+|local\s+|readonly\s+|declare\s+(?:-\w+\s+)*)?\w+\+?=(?:[^\s\"';&|()]*)\Z|\bcase\s+\S*\Z|<<<\s*\S*\Z"
+)
 
 
 @rule("U604", "shell-unquoted", SECURITY, group="quote", rank=50, remedy="quote")
@@ -190,7 +231,7 @@ def shell_unquoted(unit: Unit) -> Iterator[Hit]:
         An empty value vanishes and the arguments move up. HOST and INFO are chosen by the peer: unquoted they are split
         and globbed, inside a command string they are executed.
 
-    Example
+    Example:
         ```sh
         /usr/local/bin/check $TCPREMOTEIP 25
         ```
@@ -200,7 +241,7 @@ def shell_unquoted(unit: Unit) -> Iterator[Hit]:
         /usr/local/bin/check "$TCPREMOTEIP" 25
         ```
 
-    References
+    References:
         POSIX shell, section 2.6.5 (field splitting); CWE-78.
     """
     if unit.language == "sh":
@@ -209,7 +250,18 @@ def shell_unquoted(unit: Unit) -> Iterator[Hit]:
     for use in unit.uses_of("ip", "host", "info", strong=True):
         literal = unit.literal_at(use.start)
         call = unit.call(literal.start if literal else use.start)
-        if unit.language in ("perl", "ruby", "php") and literal is not None and (literal.kind == "command" or (literal.kind == "string" and call is not None and call.last in ("system", "exec", "popen", "shell_exec", "passthru", "open"))):
+        if (
+            unit.language in ("perl", "ruby", "php")
+            and literal is not None
+            and (
+                literal.kind == "command"
+                or (
+                    literal.kind == "string"
+                    and call is not None
+                    and call.last in ("system", "exec", "popen", "shell_exec", "passthru", "open")
+                )
+            )
+        ):
             if call is not None and literal.kind == "string" and len(unit.arguments(call)) > 1 and call.last != "open":
                 continue
             if call is not None and call.last == "open" and not re.search(r"\|", unit.content(literal)):
@@ -232,7 +284,11 @@ def _shell_expansions(unit: Unit) -> Iterator[Hit]:
         start = unit.code.rfind("\n", 0, use.start) + 1
         before = unit.code[start : use.start]
         if literal is not None:
-            if re.search(r"\beval\s+[^;|&]*\Z|\b(?:ba|da|k)?sh\s+-c\s+\"?[^\"]*\Z", before) and literal.kind == "string" and "'" not in before[before.rfind('"') :]:
+            if (
+                re.search(r"\beval\s+[^;|&]*\Z|\b(?:ba|da|k)?sh\s+-c\s+\"?[^\"]*\Z", before)
+                and literal.kind == "string"
+                and "'" not in before[before.rfind('"') :]
+            ):
                 lines.add(line)
                 yield Hit(use.start, "the value becomes part of a shell command")
             continue
@@ -249,12 +305,15 @@ def _shell_expansions(unit: Unit) -> Iterator[Hit]:
         yield Hit(use.start, "expanded without quotes")
 
 
-_SQL: Final = re.compile(r"(?i)\b(?:insert\s+(?:\w+\s+)?into|replace\s+(?:\w+\s+)?into|select\b.{1,300}\bfrom|update\b.{1,200}\bset|delete\s+from|where\b.{0,200}=)\b|\b(?:values)\s*\(", re.DOTALL)
+_SQL: Final = re.compile(
+    r"(?i)\b(?:insert\s+(?:\w+\s+)?into|replace\s+(?:\w+\s+)?into|select\b.{1,300}\bfrom|update\b.{1,200}\bset|delete\s+from|where\b.{0,200}=)\b|\b(?:values)\s*\(",
+    re.DOTALL,
+)
 
 
 @rule("U605", "sql-interpolation", SECURITY, group="sql", rank=50, remedy="sql")
 def sql_interpolation(unit: Unit) -> Iterator[Hit]:
-    """The value is pasted into SQL.
+    r"""The value is pasted into SQL.
 
     What it does
         Finds SQL text with the peer's address, host name or ident answer formatted or interpolated into it.
@@ -263,7 +322,7 @@ def sql_interpolation(unit: Unit) -> Iterator[Hit]:
         The value comes from the environment: under another parent it is whatever that set, and HOST and INFO are chosen
         by the peer anyway.
 
-    Example
+    Example:
         ```perl
         my $ip = $ENV{TCPREMOTEIP};
         $dbh->do("DELETE FROM relay WHERE ip_addr = '$ip'");
@@ -271,11 +330,11 @@ def sql_interpolation(unit: Unit) -> Iterator[Hit]:
 
     Use instead
         ```perl
-        my $ip = $ENV{TCPREMOTEIP} // die "no peer\\n";
+        my $ip = $ENV{TCPREMOTEIP} // die "no peer\n";
         $dbh->do('DELETE FROM relay WHERE ip_addr = ?', undef, $ip);
         ```
 
-    References
+    References:
         CWE-89.
     """
     lines: set[int] = set()
@@ -288,11 +347,20 @@ def sql_interpolation(unit: Unit) -> Iterator[Hit]:
                 yield Hit(use.start, "the value is pasted into SQL")
             continue
         call = unit.call(use.start)
-        if call is not None and re.search(r"(?i)printf|format|Sprintf|query|Exec|mysql|stralloc_cat\w*|str_cat\w*|strcat", call.last):
+        if call is not None and re.search(
+            r"(?i)printf|format|Sprintf|query|Exec|mysql|stralloc_cat\w*|str_cat\w*|strcat", call.last
+        ):
             texts = [one for one in unit.literals_in(call.open, call.close) if _SQL.search(unit.content(one))]
             if texts and re.search(r"%s|%v|'\s*\Z|\{\}", unit.content(texts[0])) and line not in lines:
                 lines.add(line)
                 yield Hit(use.start, "the value is pasted into SQL")
-        elif re.search(r"[\"'].*(?:'|=\s*)[\"']\s*(?:\.|\+|\|\||<>|\+\+)\s*\Z", unit.code[max(0, use.start - 200) : use.start].rpartition("\n")[2]) and _SQL.search(unit.statement_text(use.start)) and line not in lines:
+        elif (
+            re.search(
+                r"[\"'].*(?:'|=\s*)[\"']\s*(?:\.|\+|\|\||<>|\+\+)\s*\Z",
+                unit.code[max(0, use.start - 200) : use.start].rpartition("\n")[2],
+            )
+            and _SQL.search(unit.statement_text(use.start))
+            and line not in lines
+        ):
             lines.add(line)
             yield Hit(use.start, "the value is pasted into SQL")

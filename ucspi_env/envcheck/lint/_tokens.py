@@ -9,6 +9,8 @@ content and which are commentary? The answer is two texts of the very same lengt
 Newlines are never blanked, so line numbers agree as well.
 """
 
+# ruff: noqa: E501 - a pattern or a remedy that is cut in pieces cannot be read
+
 from __future__ import annotations
 
 import re
@@ -337,7 +339,7 @@ _SIX: Final = re.compile(r"(?i)ipv6|inet6|ip6|v6")
 def _dead_branches(code: str) -> list[tuple[int, int]]:
     """Return the spans that ``#if 0`` switches off, and those built only where a compiler switch leaves IPv6 out."""
     dead: list[tuple[int, int]] = []
-    stack: list[list[int | str]] = []
+    stack: list[tuple[str, int]] = []
     for match in _DIRECTIVE.finditer(code):
         word, condition = match[1], match[2].strip()
         if word in ("if", "ifdef", "ifndef"):
@@ -351,24 +353,23 @@ def _dead_branches(code: str) -> list[tuple[int, int]]:
                     or re.search(r"(?i)(?:no|without|disable)_?\w*(?:6)", condition)
                 )
                 state = "dead" if negative else "six"
-            stack.append([state, match.end()])
+            stack.append((state, match.end()))
         elif word in ("else", "elif") and stack:
-            state, begin = stack[-1][0], int(stack[-1][1])
+            state, begin = stack[-1]
             if state == "dead":
                 dead.append((begin, match.start()))
-            stack[-1] = ["dead" if state == "six" and word == "else" else "live", match.end()]
+            stack[-1] = ("dead" if state == "six" and word == "else" else "live", match.end())
         elif word == "endif" and stack:
-            last, begin = stack.pop()
-            if last == "dead":
-                dead.append((int(begin), match.start()))
+            state, begin = stack.pop()
+            if state == "dead":
+                dead.append((begin, match.start()))
     return dead
 
 
 def _blank_spans(text: str, spans: list[tuple[int, int]]) -> str:
     parts, position = [], 0
     for start, end in spans:
-        if start < position:
-            start = position
+        start = max(start, position)
         if end <= start:
             continue
         parts.append(text[position:start])

@@ -5,6 +5,8 @@ anything: names are the unit, functions give them scope. It is deliberately simp
 value on, and everything else ends the trail.
 """
 
+# ruff: noqa: E501 - a pattern or a remedy that is cut in pieces cannot be read
+
 from __future__ import annotations
 
 import bisect
@@ -33,7 +35,7 @@ _BRACKETS: Final = re.compile(r"[()\[\]{}]")
 _CALLEE: Final = re.compile(r"([A-Za-z_$@][\w$]*(?:(?:::|->|\.|&\.|\?\.)[A-Za-z_]\w*)*[!?]?)(?:::<[^<>]{0,40}>)?\s*\Z")
 _PREFIX_CALLS: Final = re.compile(
     r"\b(split|index|rindex|inet_aton|inet_addr|inet_pton|inet_ntoa|lc|uc|length|substr|unpack|pack|join|reverse|print|printf|warn|die|open|unlink|mkdir|utime|require|push"
-    r"|grep|puts|defined|exists|gethostbyname|gethostbyaddr|sockaddr_in|return|echo|system|exec|ord|chomp|quotemeta|sprintf|splitOn|words|read|readMaybe|isPrefixOf|isInfixOf|putStrLn|connect|chop|reverse)"
+    r"|grep|puts|defined|exists|gethostbyname|gethostbyaddr|sockaddr_in|return|echo|system|exec|ord|chomp|quotemeta|sprintf|splitOn|words|read|readMaybe|isPrefixOf|isInfixOf|putStrLn|connect|chop|reverse)\b"
     r"\s*\(?[^;(){}]*\Z"
 )
 
@@ -130,6 +132,7 @@ class Unit:
         self._uses: list[Use] | None = None
         self.speaks_ucspi = UCSPI.search(self.code) is not None
         self.returns: dict[str, str] = {}
+        self.copies: list[Use] | None = None
 
     # ---- places
 
@@ -391,7 +394,7 @@ _PERL_PARAMS: Final = re.compile(r"\bmy\s*\(([^()]*)\)\s*=\s*@_|\bmy\s+([$@%]\w+
 
 
 def _parameter_name(text: str, language: str) -> str:
-    text = text.split("=")[0].strip()
+    text = text.split("=", maxsplit=1)[0].strip()
     if language == "rust":
         text = text.partition(":")[0].replace("mut ", "")
     if language == "go":
@@ -477,7 +480,9 @@ _MEMBER: Final = {"perl": re.compile(r"->\s*\{?['\"]?\Z|\{['\"]?\Z"), "php": re.
 _ACCESSOR: Final = re.compile(r"(?i)(?:remote|client|peer)_?(?:ip|addr)\Z")
 _ROUNDS: Final = 6
 _ASSIGNS: Final = re.compile(r"\s*(?:\[[^\[\]]*\])?\s*:?=(?![=~>])\s*")
-_OTHER_VALUE: Final = re.compile(r"(?:\(\s*[\w\s*]+\)\s*)?(?:&?\*?[A-Za-z_$]\w*(?:(?:->|\.|::)\w+)*\s*(?:\(|\[|;|\+)|\()")
+_OTHER_VALUE: Final = re.compile(
+    r"(?:\(\s*[\w\s*]+\)\s*)?(?:&?\*?[A-Za-z_$]\w*(?:(?:->|\.|::)\w+)*\s*(?:\(|\[|;|\+)|\()"
+)
 
 
 class _Flow:
@@ -692,8 +697,13 @@ class _Flow:
                 if match and unit.bare[max(0, place - 1) : place] not in (".", ">"):
                     places.append(place)
                     other = _OTHER_VALUE.match(unit.bare, match.end()) is not None
-                    mentions = re.search(rf"\b{name}\b", re.split(r"[;)]", unit.bare[match.end() : match.end() + 60])[0]) is not None
-                    constant = re.match(r"(?:\([\w\s*]+\)\s*)?(?:[\"'0-9]|NULL|nil|undef)", unit.bare[match.end() : match.end() + 30])
+                    mentions = (
+                        re.search(rf"\b{name}\b", re.split(r"[;)]", unit.bare[match.end() : match.end() + 60])[0])
+                        is not None
+                    )
+                    constant = re.match(
+                        r"(?:\([\w\s*]+\)\s*)?(?:[\"'0-9]|NULL|nil|undef)", unit.bare[match.end() : match.end() + 30]
+                    )
                     foreign.append(None if constant else other and not mentions)
             self.assignments[key] = places, foreign
         places, foreign = self.assignments[key]
@@ -723,11 +733,11 @@ class _Flow:
             unit.code[line : use.start],
         )
         if match and re.match(r"[\"']?(?:\s|;|$|\))", unit.code[use.end : use.end + 2] + "\n"):
-            if not re.search(r"[%#/:]", unit.code[use.start + 2 : use.end - 1]) or re.search(
-                r":[-?=+]", unit.code[use.start : use.end]
-            ):
-                if kind_of_variable(match[1]) is None:
-                    self.learn(FILE, match[1], use.kind)
+            if (
+                not re.search(r"[%#/:]", unit.code[use.start + 2 : use.end - 1])
+                or re.search(r":[-?=+]", unit.code[use.start : use.end])
+            ) and kind_of_variable(match[1]) is None:
+                self.learn(FILE, match[1], use.kind)
         call = re.search(
             r"(?:^|[;&|({]|\bif\b|\bthen\b|!)\s*([A-Za-z_][\w-]*)((?:\s+(?:\"[^\"]*\"|[^\s\";|&]+))*)\s*\"?\Z",
             unit.code[line : use.start],

@@ -13,7 +13,9 @@ HUGE = 5_000_000
 """Files above this size, in bytes, are data rather than sources; they are skipped and counted."""
 
 _HEAD = 8192
-_NEVER = frozenset({".git", ".hg", ".svn", ".bzr", "CVS", "node_modules", "__pycache__", ".venv", ".tox", ".mypy_cache", ".ruff_cache"})
+_NEVER = frozenset(
+    {".git", ".hg", ".svn", ".bzr", "CVS", "node_modules", "__pycache__", ".venv", ".tox", ".mypy_cache", ".ruff_cache"}
+)
 
 
 @dataclass(slots=True)

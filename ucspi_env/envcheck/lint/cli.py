@@ -41,7 +41,7 @@ def _lint_job(job: _Job) -> list[Finding]:
 
 
 def _gather(paths: Iterable[str], exclude: tuple[str, ...], skipped: Skipped) -> list[_Job]:
-    """Return what is to be judged. A tree that speaks UCSPI anywhere is judged as strictly as a named file everywhere."""
+    """Return what is to be judged: a tree that speaks UCSPI anywhere is judged as strictly as a named file."""
     jobs: list[_Job] = []
     for path in paths:
         texts: list[tuple[str, str]] = []
@@ -59,7 +59,9 @@ def _run(jobs: list[_Job], workers: int) -> list[Finding]:
         results: Iterable[list[Finding]] = map(_lint_job, jobs)
         return [one for found in results for one in found]
     with ProcessPoolExecutor(workers) as pool:
-        return [one for found in pool.map(_lint_job, jobs, chunksize=max(1, len(jobs) // (workers * 8))) for one in found]
+        return [
+            one for found in pool.map(_lint_job, jobs, chunksize=max(1, len(jobs) // (workers * 8))) for one in found
+        ]
 
 
 def _apply_fixes(jobs: list[_Job]) -> tuple[list[_Job], int]:
@@ -85,18 +87,54 @@ def _words(_context: click.Context, _parameter: click.Parameter, values: tuple[s
 
 @click.command("lint")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True), metavar="PATH...")
-@click.option("--format", "form", type=click.Choice(["text", "json", "github", "sarif"]), default="text", show_default=True, help="How findings are shown.")
-@click.option("--select", multiple=True, callback=_words, metavar="RULE,...", help="Only these rules: codes (U101), beginnings of codes (U1) or names.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "github", "sarif"]),
+    default="text",
+    show_default=True,
+    help="How findings are shown.",
+)
+@click.option(
+    "--select",
+    multiple=True,
+    callback=_words,
+    metavar="RULE,...",
+    help="Only these rules: codes (U101), beginnings of codes (U1) or names.",
+)
 @click.option("--ignore", multiple=True, callback=_words, metavar="RULE,...", help="Not these rules.")
-@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out, in directories, what matches this .gitignore pattern.")
-@click.option("--jobs", "-j", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes that judge files at the same time.")
-@click.option("--fix", is_flag=True, help="Rewrite what can be rewritten with certainty (Python: os.environ['TCPREMOTEIP']).")
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="PATTERN",
+    help="Leave out, in directories, what matches this .gitignore pattern.",
+)
+@click.option(
+    "--jobs",
+    "-j",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Processes that judge files at the same time.",
+)
+@click.option(
+    "--fix", is_flag=True, help="Rewrite what can be rewritten with certainty (Python: os.environ['TCPREMOTEIP'])."
+)
 @click.option("--isolated", is_flag=True, help="Read no settings from pyproject.toml or .ucspi-envcheck.toml.")
-def lint(paths: tuple[str, ...], form: str, select: tuple[str, ...], ignore: tuple[str, ...], exclude: tuple[str, ...], jobs: int, fix: bool, isolated: bool) -> None:
+def lint(
+    paths: tuple[str, ...],
+    form: str,
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    exclude: tuple[str, ...],
+    jobs: int,
+    fix: bool,
+    isolated: bool,
+) -> None:
     """Find code that is not IPv6 ready in programs that run under a super-server.
 
-    Directories are walked; .gitignore is respected; the language is guessed by name, first line and content. Findings go to
-    standard output, a summary to standard error. A comment `envcheck: ignore[CODE]` silences a line.
+    Directories are walked; .gitignore is respected; the language is guessed by name, first line and content. Findings
+    go to standard output, a summary to standard error. A comment `envcheck: ignore[CODE]` silences a line.
 
     Exit codes: 0 nothing found, 1 findings, 2 wrong usage or a file that cannot be read.
     """
