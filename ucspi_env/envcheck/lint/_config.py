@@ -1,4 +1,4 @@
-"""Which rules are in force: ``[tool.ucspi-envcheck]`` of pyproject.toml or ``.ucspi-envcheck.toml``, and the options."""
+"""Which rules are in force: ``[tool.ucspi-envcheck]`` of pyproject.toml or ``.ucspi-envcheck.toml``; and options."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from typing import Final
 
 from ucspi_env.envcheck.lint import _rules_decide, _rules_net, _rules_parse, _rules_store, _rules_vars, _rules_write
 from ucspi_env.envcheck.lint._languages import PATCHES, guess
+from ucspi_env.envcheck.lint._match import forget
 from ucspi_env.envcheck.lint._model import RULES, Finding, Hit, Rule
 from ucspi_env.envcheck.lint._names import UCSPI
 from ucspi_env.envcheck.lint._remedies import remedy
@@ -69,6 +70,7 @@ def _lint(unit: Unit) -> list[Finding]:
             key = line, one.group
             if key not in best or (one.rank, column) < (best[key][0].rank, best[key][1]):
                 best[key] = one, column, hit
+    forget()
     silenced = _Silence(unit)
     findings = [
         Finding(

@@ -7,11 +7,32 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from ucspi_env.envcheck.lint._tokens import Literal
     from ucspi_env.envcheck.lint._unit import Unit, Use
+
+_LONG: Final = 1500
+
+
+@lru_cache(maxsize=1024)
+def _remembered(pattern: str, text: str, flags: int) -> re.Match[str] | None:
+    return re.search(pattern, text, flags)
+
+
+def search(pattern: str, text: str, flags: int = 0) -> re.Match[str] | None:
+    """Do as `re.search`, and remember the answer for long texts: rules ask the same of a function for each of its uses."""
+    if len(text) < _LONG:
+        return re.search(pattern, text, flags)
+    return _remembered(pattern, text, flags)
+
+
+def forget() -> None:
+    """Drop what `search` remembers; a file's answers are of no use for the next file."""
+    _remembered.cache_clear()
+
 
 QUAD: Final = re.compile(r"(?:::ffff:)?\d{1,3}(?:\.\d{1,3}){3}(?:/\d+)?\Z")
 _LOCAL: Final = frozenset({"localhost", "::1", "0:0:0:0:0:0:0:1"})
@@ -47,7 +68,7 @@ def pattern_sort(pattern: str) -> str | None:
     """
     if len(pattern) > 2000:
         return None
-    if re.search(r"(?i):(?:\(\?:)?f\{?[f4(]", pattern):
+    if search(r"(?i):(?:\(\?:)?f\{?[f4(]", pattern):
         return "mapped"
     fixed = _FIXED.match(pattern)
     if fixed:
@@ -139,7 +160,7 @@ def _call_matches(unit: Unit, use: Use) -> Iterator[Match]:
             yield Match(use, unit.content(first).strip("/#~"), call.open - len(call.last), False, first)
             return
         line = unit.statement_text(use.start)
-        compiled = re.search(r"(?:MustCompile|Regex::new|Compile)\(\s*r?[\"`']", line)
+        compiled = search(r"(?:MustCompile|Regex::new|Compile)\(\s*r?[\"`']", line)
         if compiled:
             start = unit.statement(use.start)[0] + compiled.end() - 1
             literal = unit.literal_at(start)
@@ -148,7 +169,7 @@ def _call_matches(unit: Unit, use: Use) -> Iterator[Match]:
                 return
         name = call.name.rpartition(".")[0]
         if name:
-            defined = re.search(
+            defined = search(
                 rf"\b{re.escape(name)}\s*:?=\s*(?:regexp\.)?(?:MustCompile|Compile|Regex::new)\(\s*r?([\"`'])",
                 unit.code,
             )
@@ -200,7 +221,7 @@ def case_branches(unit: Unit) -> Iterator[Globbed]:
     for use in unit.uses_of("ip"):
         head = re.compile(r"(?:[\"'}\s]|\.)*\s+in\b").match(unit.code, use.end)
         before = unit.code[unit.code.rfind("\n", 0, use.start) + 1 : use.start]
-        if not head or not re.search(r"\bcase\s+[\"']?\.?\Z", before):
+        if not head or not search(r"\bcase\s+[\"']?\.?\Z", before):
             continue
         position = head.end()
         end = re.compile(r"\besac\b").search(unit.bare, position)
@@ -227,9 +248,8 @@ def outcome(unit: Unit, offset: int) -> str | None:
     start, end = unit.statement(offset)
     head = unit.code[start:offset]
     negated = (
-        re.search(r"!\s*\(?\s*(?:\w+\s*=\s*)?[\w:$&>.\-\s]*\(?[^()!=]*\Z|\bunless\b|\bnot\b|\bguard\b", head)
-        is not None
-        or re.search(
+        search(r"!\s*\(?\s*(?:\w+\s*=\s*)?[\w:$&>.\-\s]*\(?[^()!=]*\Z|\bunless\b|\bnot\b|\bguard\b", head) is not None
+        or search(
             r"!~|==\s*(?:0|-1|INADDR_NONE|NULL|false|nil|\(in_addr_t\)|FALSE)|<\s*[014]|!=\s*[14]|<=\s*0|is_err|is_none|== None|\|\|\s*(?:die|return|exit)|\bor\s+(?:die|return|exit|next)|err != nil|=== false",
             unit.code[offset : offset + 160],
         )
@@ -237,13 +257,13 @@ def outcome(unit: Unit, offset: int) -> str | None:
     )
     if not negated:
         return None
-    postfix = re.search(r"^(.*)\b(?:unless|if)\b", head, re.DOTALL)
+    postfix = search(r"^(.*)\b(?:unless|if)\b", head, re.DOTALL)
     if postfix and unit.language in ("perl", "ruby") and postfix[1].strip():
         if _HARD.search(postfix[1]):
             return "hard"
         if _SKIP.search(postfix[1]):
             return "skip"
-    cut = re.search(r"\}", unit.bare[end : end + 300])
+    cut = search(r"\}", unit.bare[end : end + 300])
     following = unit.code[offset : end + (cut.start() if cut else 160)]
     if _HARD.search(following):
         return "hard"
@@ -275,7 +295,7 @@ def tests_colon(unit: Unit, offset: int) -> bool:
 def file_knows_six(unit: Unit) -> bool:
     """Say whether the file handles IPv6 sockets or addresses anywhere."""
     return (
-        re.search(
+        search(
             r"AF_INET6|PF_INET6|sockaddr_in6|in6_addr|sockaddr_storage|getaddrinfo|Socket6|getnameinfo|IN6_IS",
             unit.bare if unit.family == "c" else unit.code,
         )

@@ -1,5 +1,7 @@
 """The rules' documentation, made from their docstrings: one page for ``explain``, all of them for docs/rules.md."""
 
+# ruff: noqa: E501 - prose of a page
+
 from __future__ import annotations
 
 from ucspi_env.envcheck.lint._engine import RULES

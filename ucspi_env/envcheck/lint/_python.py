@@ -469,9 +469,11 @@ class _Python:
             last in ("socket", "fromfd")
             and self.unit.in_scope
             and any(self.dotted(one).endswith("AF_INET") for one in node.args)
-        ) and (last == "fromfd" or re.search(r"\.bind\(|\.listen\(", self.unit.code)):
-            if "AF_INET6" not in self.unit.code and "127.0.0.1" not in self.scope_source(node):
-                self.report("af-inet-socket", node, "an IPv4 socket only")
+            and (last == "fromfd" or re.search(r"\.bind\(|\.listen\(", self.unit.code))
+            and "AF_INET6" not in self.unit.code
+            and "127.0.0.1" not in self.scope_source(node)
+        ):
+            self.report("af-inet-socket", node, "an IPv4 socket only")
 
     def judge_method(self, node: ast.Call, last: str, receiver: ast.AST | None, first: ast.AST | None) -> None:
         text = self.text(first)

@@ -18,6 +18,7 @@ from ucspi_env.envcheck.lint._match import (
     outcome,
     pattern_sort,
     quoted,
+    search,
 )
 from ucspi_env.envcheck.lint._model import BREAKS, COSMETIC, SECURITY, Hit, rule
 from ucspi_env.envcheck.lint._rules_parse import ipv4_parsers
@@ -44,20 +45,20 @@ def _other_side(unit: Unit, use: Use) -> tuple[str, bool] | None:
             return literal[2], True
         operand = re.match(r"[\w$@{}\[\]'\"().>:*&-]+", rest)
         return (operand[0], False) if operand else None
-    before = re.search(
+    before = search(
         r"([\"'])((?:(?!\1)[^\n]){0,60})\1\s*(?:==|!=|===|!==|eq|ne|=)\s*[\"'\\x]?\Z",
         unit.code[max(0, use.start - 90) : use.start],
     )
     if before and (unit.language == "sh" or not before[0].rstrip().endswith(("'=", '"=', "' =", '" ='))):
         return before[2], True
-    loose = re.search(
+    loose = search(
         r"([\w$@{}\[\]'\".>:()*-]+)\s*(?:===?|!==?|\beq\b|\bne\b)\s*[\"'(]?\Z",
         unit.code[max(0, use.start - 90) : use.start],
     )
     if loose:
         return loose[1], False
     if unit.language == "sh":
-        tested = re.search(r"\[\s+(\"[^\"]*\"|\S+)\s+(?:==?|!=)\s+\"?\Z", unit.code[max(0, use.start - 90) : use.start])
+        tested = search(r"\[\s+(\"[^\"]*\"|\S+)\s+(?:==?|!=)\s+\"?\Z", unit.code[max(0, use.start - 90) : use.start])
         if tested:
             return tested[1].strip('"'), not tested[1].strip('"').startswith("$")
     return None
@@ -71,10 +72,10 @@ def _interesting_other(other: str, *, literal: bool) -> bool:
         other,
     ):
         return False
-    return re.search(
+    return search(
         r"(?i)ip|addr|host\b|client|peer|ntoa|ntop|line|entry|allow|deny|list|net\b|match|\$1|\$_\b|rule|key|val|buf",
         other,
-    ) is not None and not re.search(r"(?i)port|len|size|count|zip|err", other)
+    ) is not None and not search(r"(?i)port|len|size|count|zip|err", other)
 
 
 @rule("U201", "string-equality-allowlist", BREAKS, group="compare", rank=50, remedy="compare")
@@ -150,7 +151,7 @@ def _equality_calls(unit: Unit, use: Use) -> Iterator[Hit]:
     call = unit.call(use.start)
     if call is None:
         if use.strong and unit.language in ("perl", "ruby"):
-            grep = re.search(r"\bgrep\s*\{?\s*\(?\s*\$_\s+eq\s*\Z", unit.code[max(0, use.start - 40) : use.start])
+            grep = search(r"\bgrep\s*\{?\s*\(?\s*\$_\s+eq\s*\Z", unit.code[max(0, use.start - 40) : use.start])
             if grep:
                 yield Hit(use.start, "compares two spellings; one address has many")
         return
@@ -174,7 +175,7 @@ def _equality_calls(unit: Unit, use: Use) -> Iterator[Hit]:
         and _MEMBERS.search(last)
         and not (last == "isset" or (last == "contains" and unit.language == "rust" and call.index > 0))
     ):
-        if last in ("Contains", "contains", "include?", "includes") and re.search(
+        if last in ("Contains", "contains", "include?", "includes") and search(
             r"[\"']", unit.argument_text(call, 0) if call.index else ""
         ):
             return
@@ -193,7 +194,7 @@ def _another_address(text: str) -> bool:
     if '"' in text or "'" in text:
         return False
     return (
-        re.search(
+        search(
             r"(?i)ip|addr|host|client|peer|buf|line|entry|ptr|allow|deny|name|token|\bs\b|\bp\b|->s\b|\.s\b|row\[", text
         )
         is not None
@@ -236,8 +237,8 @@ def prefix_string_match(unit: Unit) -> Iterator[Hit]:
             yield Hit(branch.offset, f"`{branch.glob}` matches a network by its leading text")
     for use in unit.uses_of("ip"):
         call = unit.call(use.start)
-        if call is not None and (use.strong or unit.in_scope):
-            if re.search(
+        if call is not None and (use.strong or unit.in_scope):  # noqa: SIM102 - first whether, then which
+            if search(
                 r"(?:strn(?:case)?cmp|byte_equal|byte_diff|memcmp|str_starts?|HasPrefix|str_starts_with|strpos|substr_compare|str_start\w*|startswith|isPrefixOf|case_starts|index|strstr|substr|TrimPrefix|wildmat\w*|fnmatch)\Z",
                 call.last,
             ):
@@ -261,7 +262,7 @@ def prefix_string_match(unit: Unit) -> Iterator[Hit]:
                     size = unit.argument_text(call, 2)
                     if (
                         quoted(other) is None
-                        and re.search(r"(?i)len|strlen|sizeof|n\b", size + other)
+                        and search(r"(?i)len|strlen|sizeof|n\b", size + other)
                         and "str_diff" not in call.last
                     ):
                         yield Hit(use.start, "matches a network by leading text")
@@ -279,8 +280,8 @@ def prefix_string_match(unit: Unit) -> Iterator[Hit]:
             ).match(unit.code, use.end):
                 yield Hit(use.start, "takes groups off the end of the text and looks the rest up")
             elif (
-                re.search(r"\bsubstr\s*\(?\s*\Z", unit.code[max(0, use.start - 12) : use.start])
-                and re.search(r"\beq\b", unit.statement_text(use.start))
+                search(r"\bsubstr\s*\(?\s*\Z", unit.code[max(0, use.start - 12) : use.start])
+                and search(r"\beq\b", unit.statement_text(use.start))
                 and "':'" not in unit.statement_text(use.start)
             ):
                 yield Hit(use.start, "matches a network by its leading text")
@@ -324,12 +325,12 @@ def substring_match(unit: Unit) -> Iterator[Hit]:
     for use in unit.uses_of("ip", strong=True):
         if unit.language == "sh":
             line = unit.code[unit.code.rfind("\n", 0, use.start) + 1 : use.start]
-            command = re.search(r"(?:^|[|;&(`!]|\b(?:if|while|then|do)\b)\s*(?:[ef]?grep|rg|zgrep)\b([^|;&`]*)\Z", line)
+            command = search(r"(?:^|[|;&(`!]|\b(?:if|while|then|do)\b)\s*(?:[ef]?grep|rg|zgrep)\b([^|;&`]*)\Z", line)
             if command:
                 options = command[1]
                 quote = options.rstrip().rpartition(" ")[2]
                 if (
-                    not re.search(r"\s-\w*[xw]", options)
+                    not search(r"\s-\w*[xw]", options)
                     and "^" not in quote
                     and len(re.findall(r"\s[^-\s\"'$][^\s]*", options)) <= 1
                 ):
@@ -392,16 +393,15 @@ def v4_netmask_math(unit: Unit) -> Iterator[Hit]:
     for found in _MASK.finditer(unit.bare):
         line = unit.line_text(found.start())
         context = unit.scope_text(found.start())
-        if not re.search(r"(?i)mask|cidr|\bip|addr|net|bits|prefix|range|\$\d", line):
+        if not search(r"(?i)mask|cidr|\bip|addr|net|bits|prefix|range|\$\d", line):
             continue
-        if not re.search(r"(?i)(?<![a-z])ip|addr|netmask|cidr|subnet", context) and not (
-            re.search(r"(?i)mask", context)
-            and re.search(r"(?i)inet|sockaddr|TCPREMOTE|ip_?addr|cidr|remote_ip", unit.code)
+        if not search(r"(?i)(?<![a-z])ip|addr|netmask|cidr|subnet", context) and not (
+            search(r"(?i)mask", context) and search(r"(?i)inet|sockaddr|TCPREMOTE|ip_?addr|cidr|remote_ip", unit.code)
         ):
             continue
-        if re.search(r"(?i)hash|crc|md5|rotl|rol\b|sha1|random|checksum|blowfish|tai|cdb", line):
+        if search(r"(?i)hash|crc|md5|rotl|rol\b|sha1|random|checksum|blowfish|tai|cdb", line):
             continue
-        if re.search(r"AF_INET6|in6_|ipv6|IPv6|v6", context):
+        if search(r"AF_INET6|in6_|ipv6|IPv6|v6", context):
             continue
         yield Hit(found.start(), "a 32-bit mask: no IPv6 network can be matched")
     for use in unit.uses_of("ip", strong=True):
@@ -508,13 +508,13 @@ def hard_fail_non_ipv4(unit: Unit) -> Iterator[Hit]:
             continue
         defined = next((one for one in unit.functions if one.name == call.last), None)
         body = unit.code[defined.start : defined.end] if defined else ""
-        if not _VALIDATOR.match(call.last) and not re.search(
+        if not _VALIDATOR.match(call.last) and not search(
             r"isdigit\s*\(.*'\.'|'\.'.*isdigit\s*\(|\\d\+?\\\..*\\d", body, re.DOTALL
         ):
             continue
-        if defined and not re.search(r"'\.'|ipv4|ip4|ip_scan|inet_aton|inet_addr|isdigit|\\d|scanf", body):
+        if defined and not search(r"'\.'|ipv4|ip4|ip_scan|inet_aton|inet_addr|isdigit|\\d|scanf", body):
             continue
-        if defined and re.search(r"AF_INET6|ipv6|ip6", body):
+        if defined and search(r"AF_INET6|ipv6|ip6", body):
             continue
         if outcome(unit, use.start) == "hard":
             yield Hit(use.start, f"gives up when `{call.last}` cannot parse the address")
@@ -551,24 +551,24 @@ def remotehost_trust(unit: Unit) -> Iterator[Hit]:
     for use in unit.uses_of("host", strong=True):
         after = unit.code[use.end : use.end + 200]
         before = unit.code[max(0, use.start - 60) : use.start]
-        rejects = re.search(
+        rejects = search(
             r"(?i)\b5[57]\d\b|reject|DENY|denied|deny|die_?(?:no)?\w*(?:dns|host|ptr|relay)|block_|no reverse|access|\bE4\d\d|\bR5\d\d|exit\s*\(?[1-9]",
             after,
         )
-        absent = re.search(
+        absent = search(
             r"!\s*(?:exists\s+|defined\s*\(?\s*)?\(?\s*\Z|\bunless\s*\(?\s*(?:defined\s*|exists\s*)?\(?\s*\Z|-z\s+\"?\Z|==\s*NULL|not\s+(?:defined\s*)?\(?\s*\Z",
             before,
         ) or re.match(r"[\")}\s]*(?:==|=|eq|===)\s*(?:NULL|nil|null|None|''|\"\"|0\b)", after)
         if absent and rejects:
             yield Hit(use.start, "refuses a peer because it has no host name")
             continue
-        if re.match(r"[\s)\"}]*=~\s*m?[/{!]", after) and re.search(
+        if re.match(r"[\s)\"}]*=~\s*m?[/{!]", after) and search(
             r"(?i)RELAYCLIENT|relay|allow|return 1|accept|DENY|OK\b|next|exit", after
         ):
             yield Hit(use.start, "decides by the host name, which the peer chooses")
             continue
         call = unit.call(use.start)
-        if call is not None and re.search(
+        if call is not None and search(
             r"(?:HasSuffix|end_with\?|ends_with|str_ends_with|fnmatch|strcasecmp|strcmp|case_diffs|str_diff|str_end|in_array|include\?)\Z",
             call.last,
         ):
@@ -623,9 +623,9 @@ def sentinel_fallback(unit: Unit) -> Iterator[Hit]:
         if (
             re.fullmatch(r"(?:TCP6?|SSL)REMOTEIP=(?:127\.0\.0\.1|0\.0\.0\.0|::1)", content)
             and unit.family == "c"
-            and re.search(r"(?i)putenv|env", unit.line_text(literal.start))
+            and search(r"(?i)putenv|env", unit.line_text(literal.start))
         ):
-            if re.search(r"getenv", unit.scope_text(literal.start)) and re.search(
+            if search(r"getenv", unit.scope_text(literal.start)) and search(
                 r"!\s*\w|==\s*(?:NULL|0)|\belse\b", unit.code[max(0, literal.start - 160) : literal.start]
             ):
                 yield Hit(literal.start, "an unknown peer becomes an invented address")
@@ -637,7 +637,7 @@ def sentinel_fallback(unit: Unit) -> Iterator[Hit]:
     if unit.language == "sh":
         for use in unit.uses_of("ip"):
             text = unit.code[use.start : use.end]
-            default = re.search(r":?[-=][\"']?([\w.:]+)[\"']?\}\Z", text)
+            default = search(r":?[-=][\"']?([\w.:]+)[\"']?\}\Z", text)
             if default and (default[1] in SENTINELS):
                 yield Hit(use.start, f"an unknown peer becomes {default[1]!r}")
         for found in re.finditer(
@@ -645,7 +645,7 @@ def sentinel_fallback(unit: Unit) -> Iterator[Hit]:
             unit.code,
         ):
             line = unit.code[unit.code.rfind("\n", 0, found.start(1)) + 1 : found.end()]
-            guarded = re.search(
+            guarded = search(
                 r"\[\s+-z\s+[\"']?\$\{?" + found[1] + r"\b", unit.code[max(0, found.start() - 160) : found.end()]
             )
             if guarded and (any(use.name == found[1] for use in unit.uses_of("ip")) or "REMOTE" in line):
@@ -658,10 +658,10 @@ _NOTHING: Final = Literal(0, 0, 0, 0, "string")
 def _fetched(unit: Unit, target: str, offset: int) -> bool:
     """Say whether the same name gets its value from the environment near ``offset``, in the function or the file's top level."""
     scope = unit.scope(offset)
-    for use in unit.uses_of("ip"):
-        if (use.direct or use.name in unit.returns) and unit.scope(use.start) == scope:
+    for use in unit.uses_between(offset - 6000, offset + 2000):
+        if use.kind == "ip" and (use.direct or use.name in unit.returns) and unit.scope(use.start) == scope:
             begin, _ = unit.statement(use.start)
-            if re.search(rf"\b{re.escape(target)}\b", unit.code[begin : use.start]):
+            if search(rf"\b{re.escape(target)}\b", unit.code[begin : use.start]):
                 return True
     return False
 
@@ -670,14 +670,14 @@ def _invented(unit: Unit, start: int, end: int) -> bool:
     begin, finish = unit.statement(start)
     before = unit.code[begin:start]
     after = unit.code[end:finish]
-    uses = [use for use in unit.uses_of("ip") if begin - 240 <= use.start < finish]
-    if re.search(
+    uses = [use for use in unit.uses_between(begin - 240, finish) if use.kind == "ip"]
+    if search(
         r"(?:\|\||//|\?\?|\bor\b|\|\|=|//=|unwrap_or(?:_else)?\s*\(\s*(?:\|_\|\s*)?|unwrap_or_default|fromMaybe|maybe|\?:|getenv\w*\([^()]*,|,|:)\s*(?:String::from\(\s*|\()?\s*\Z",
         before,
     ):
         inside = [use for use in uses if use.start >= begin and (use.strong or use.direct)]
-        operator = re.search(r"(?:\|\||//|\?\?|\bor\b|unwrap_or\w*|fromMaybe|fetch|\?|:)", before[-60:])
-        if inside and operator and not re.search(r"(?:==|!=|eq|ne)\s*\Z", before):
+        operator = search(r"(?:\|\||//|\?\?|\bor\b|unwrap_or\w*|fromMaybe|fetch|\?|:)", before[-60:])
+        if inside and operator and not search(r"(?:==|!=|eq|ne)\s*\Z", before):
             call = unit.call(start)
             if call is not None and call.last in (
                 "strcmp",
@@ -690,12 +690,12 @@ def _invented(unit: Unit, start: int, end: int) -> bool:
             ):
                 return False
             return any(use.direct or use.end <= start for use in inside)
-    assigned = re.search(r"([\w$@.>{}\-\[\]]+)\s*(?::=|=)\s*(?:\(?\w*\s*\*?\)?\s*)?\Z", before)
-    if assigned and not re.search(r"[!=<>]=\s*\Z", before):
+    assigned = search(r"([\w$@.>{}\-\[\]]+)\s*(?::=|=)\s*(?:\(?\w*\s*\*?\)?\s*)?\Z", before)
+    if assigned and not search(r"[!=<>]=\s*\Z", before):
         name = re.findall(r"\w+", assigned[1])
         target = name[-1] if name else ""
         guard = unit.code[max(0, begin - 260) : start]
-        tested = re.search(
+        tested = search(
             r"!\s*\(?\s*[$*]?"
             + re.escape(target)
             + r"\b|\b"
@@ -706,15 +706,13 @@ def _invented(unit: Unit, start: int, end: int) -> bool:
             + re.escape(target)
             + r"\b|== -1|!ok\b|err != nil",
             guard + before,
-        ) or re.search(
-            r"\bunless\b|\bif\s+(?:not|!|!\s*defined|not defined|\$?\w+\s*(?:eq|==)\s*(?:''|\"\"|nil))", after
-        )
-        sure = any(use.name.lstrip(".") == target and use.strong and not use.direct for use in unit.uses_of("ip"))
+        ) or search(r"\bunless\b|\bif\s+(?:not|!|!\s*defined|not defined|\$?\w+\s*(?:eq|==)\s*(?:''|\"\"|nil))", after)
+        sure = target in unit.strong_names
         if (
             target
             and sure
             and unit.content(unit.literal_at(start) or _NOTHING) != "0"
-            and not re.search(r"(?i)listen|bind|default", target)
+            and not search(r"(?i)listen|bind|default", target)
         ):
             declared = re.match(
                 r"\s*(?:(?:static|const|char|string|std::string|my|our|let|var|local)\b[\s*]*)+[\w$@]+\s*:?=", before
@@ -725,11 +723,11 @@ def _invented(unit: Unit, start: int, end: int) -> bool:
     call = unit.call(start)
     if (
         call is not None
-        and re.search(r"(?:str(?:n|l)?cpy|stralloc_copys|str_copys|sprintf|snprintf)\Z", call.last)
+        and search(r"(?:str(?:n|l)?cpy|stralloc_copys|str_copys|sprintf|snprintf)\Z", call.last)
         and unit.speaks_ucspi
     ):
         target = unit.argument_text(call, 0)
-        if any(use.name.lstrip(".") in target for use in unit.uses_of("ip")) and re.search(
+        if any(name in target for name in unit.strong_names) and search(
             r"else|!\s*\w+|== *NULL", unit.code[max(0, begin - 200) : start]
         ):
             return True

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from ucspi_env.envcheck.lint._match import file_knows_six, knows_six
+from ucspi_env.envcheck.lint._match import file_knows_six, knows_six, search
 from ucspi_env.envcheck.lint._model import BREAKS, SECURITY, Hit, rule
 from ucspi_env.envcheck.lint._rules_parse import _block_list, _dotted, _reverse_loop, _shell_cuts
 
@@ -73,19 +73,19 @@ def af_inet_socket(unit: Unit) -> Iterator[Hit]:
         yield from _c_sockets(unit)
         return
     if unit.language == "perl":
-        if re.search(r"Socket6|IO::Socket::INET6|IO::Socket::IP|getnameinfo|sockaddr_in6", unit.bare) and not re.search(
+        if search(r"Socket6|IO::Socket::INET6|IO::Socket::IP|getnameinfo|sockaddr_in6", unit.bare) and not search(
             r"inet_ntoa", unit.bare
         ):
             return
         for found in _PERL.finditer(unit.bare):
             line = unit.line_text(found.start())
-            if re.match(r"\s*(?:use|require|import)\b", line) or re.search(r"127\.0\.0\.1|localhost", line):
+            if re.match(r"\s*(?:use|require|import)\b", line) or search(r"127\.0\.0\.1|localhost", line):
                 continue
             if _SIX_PERL.search(unit.scope_text(found.start())):
                 continue
             if found[1].startswith("IO") and not _listens(unit, found.start()):
                 continue
-            if found[1] == "sockaddr_in" and not re.search(
+            if found[1] == "sockaddr_in" and not search(
                 r"\)\s*=\s*\Z", unit.bare[max(0, found.start() - 40) : found.start()]
             ):
                 continue
@@ -95,17 +95,17 @@ def af_inet_socket(unit: Unit) -> Iterator[Hit]:
     if pattern is None or file_knows_six(unit):
         return
     for found in pattern.finditer(unit.code):
-        if unit.literal_at(found.start()) is None or unit.language == "go":
-            if "127.0.0.1" not in unit.line_text(found.start()):
-                yield Hit(found.start(), "IPv4 sockets only")
+        quoted = unit.literal_at(found.start()) is not None and unit.language != "go"
+        if not quoted and "127.0.0.1" not in unit.line_text(found.start()):
+            yield Hit(found.start(), "IPv4 sockets only")
 
 
 def _listens(unit: Unit, offset: int) -> bool:
     """Say whether the socket that is made here listens, or goes back to the peer."""
     start, end = unit.statement(offset)
     text = unit.code[start:end]
-    return re.search(r"\bListen\b|LocalPort|LocalAddr", text) is not None or any(
-        start <= use.start < end for use in unit.uses_of("ip", strong=True)
+    return search(r"\bListen\b|LocalPort|LocalAddr", text) is not None or any(
+        use.kind == "ip" and use.strong for use in unit.uses_between(start, end)
     )
 
 
@@ -114,7 +114,7 @@ _SIX_PERL: Final = re.compile(r"sockaddr_in6|AF_INET6|getnameinfo|inet_ntop|has_
 
 def _c_sockets(unit: Unit) -> Iterator[Hit]:
     bare = unit.bare
-    if not re.search(
+    if not search(
         r"sockaddr_in\b|AF_INET\b|PF_INET\b|inet_ntoa|socket_\w+4|socket_(?:udp|tcp)\s*\(|gethostbyname", bare
     ) or file_knows_six(unit):
         return
@@ -127,23 +127,23 @@ def _c_sockets(unit: Unit) -> Iterator[Hit]:
     for found in _PEER.finditer(bare):
         close = unit.closing(found.end() - 1)
         text = bare[found.end() : min(close, found.end() + 200)]
-        if any(re.search(rf"\b{re.escape(name)}\b", text) for name in names):
+        if any(search(rf"\b{re.escape(name)}\b", text) for name in names):
             lines.add(unit.position(found.start())[0])
             scopes.add(unit.scope(found.start()))
             yield Hit(found.start(), f"`{found[1]}` into sockaddr_in: an IPv6 peer becomes 0.0.0.0")
     for found in _SOCKET.finditer(bare):
-        if re.search(r"AF_UNIX|AF_LOCAL", unit.line_text(found.start())):
+        if search(r"AF_UNIX|AF_LOCAL", unit.line_text(found.start())):
             continue
         scope = unit.scope_text(found.start())
-        if re.search(r"127\.0\.0\.1|INADDR_LOOPBACK|SIOCGIF", scope):
+        if search(r"127\.0\.0\.1|INADDR_LOOPBACK|SIOCGIF", scope):
             continue
-        if re.search(r"\bconnect\w*\s*\(|socket_connect|timeoutconn", scope) and not re.search(
+        if search(r"\bconnect\w*\s*\(|socket_connect|timeoutconn", scope) and not search(
             r"\blisten\s*\(|\baccept", scope
         ):
             continue
-        if found[1] and "bind4" in found[1] and not re.search(r"socket_(?:udp|tcp|listen|accept|recv)", scope):
+        if found[1] and "bind4" in found[1] and not search(r"socket_(?:udp|tcp|listen|accept|recv)", scope):
             continue
-        if unit.scope(found.start()) < 0 or (found[1] is None and not re.search(r"\blisten\s*\(|\bbind\s*\(", scope)):
+        if unit.scope(found.start()) < 0 or (found[1] is None and not search(r"\blisten\s*\(|\bbind\s*\(", scope)):
             continue
         if found.start() < unit.functions[unit.scope(found.start())].start:
             continue
@@ -156,9 +156,9 @@ def _c_sockets(unit: Unit) -> Iterator[Hit]:
         line = unit.position(found.start())[0]
         if (
             unit.scope(found.start()) not in scopes
-            and (unit.speaks_ucspi or re.search(r"\bgetpeername|\baccept4?\s*\(", bare))
+            and (unit.speaks_ucspi or search(r"\bgetpeername|\baccept4?\s*\(", bare))
             and _PEERISH_NTOA.search(unit.statement_text(found.start()))
-            and not re.search(r"\bchar\s*\*\s*inet_ntoa", unit.line_text(found.start()))
+            and not search(r"\bchar\s*\*\s*inet_ntoa", unit.line_text(found.start()))
         ):
             scopes.add(unit.scope(found.start()))
             lines.add(line)
@@ -198,7 +198,7 @@ def family_hardcoded(unit: Unit) -> Iterator[Hit]:
         unit.family == "c"
         and unit.in_scope
         and "inet_ntop" in unit.bare
-        and not re.search(r"AF_INET6|PF_INET6", unit.bare)
+        and not search(r"AF_INET6|PF_INET6", unit.bare)
     ):
         for found in re.finditer(r"\binet_ntop\s*\(\s*(?:AF|PF)_INET\s*,", unit.bare):
             yield Hit(found.start(), "AF_INET whatever the family is")
@@ -208,10 +208,10 @@ def family_hardcoded(unit: Unit) -> Iterator[Hit]:
             content = unit.content(literal)
             if (
                 content in ("tcp4", "INET", "udp4", "inet4", "TCP4", "AF_INET", "IPv4")
-                and not re.search(r"(?i)tcp6|inet6|ipv6|udp6", unit.code[start:end])
+                and not search(r"(?i)tcp6|inet6|ipv6|udp6", unit.code[start:end])
                 and unit.language not in ("sh",)
             ):
-                if not re.search(
+                if not search(
                     r"(?:==|!=|eq|ne|cmp\s*\()\s*\Z", unit.code[max(start, literal.start - 12) : literal.start]
                 ):
                     yield Hit(literal.start, f"{content!r} whatever the family is")
@@ -254,12 +254,12 @@ def gethostbyname_a_only(unit: Unit) -> Iterator[Hit]:
         for found in _LOOKUP.finditer(unit.bare):
             line = unit.line_text(found.start())
             if (
-                re.search(r"\bextern\b|^\s*#|\bhostent\s*\*+\s*gethostbyname\w*\s*\(|\buse\b|\bimport\b|\bsub\b", line)
+                search(r"\bextern\b|^\s*#|\bhostent\s*\*+\s*gethostbyname\w*\s*\(|\buse\b|\bimport\b|\bsub\b", line)
                 and "=" not in line
             ):
                 continue
             argument = unit.code[found.end() : found.end() + 40]
-            if re.match(r"[\"']\w|localhost|me\b|hostname\b|myhost|gethostname", argument) or re.search(
+            if re.match(r"[\"']\w|localhost|me\b|hostname\b|myhost|gethostname", argument) or search(
                 r"AF_INET6|getaddrinfo|IPPROTO_IPV6", unit.scope_text(found.start())
             ):
                 continue
@@ -268,7 +268,7 @@ def gethostbyname_a_only(unit: Unit) -> Iterator[Hit]:
         for found in re.finditer(
             r"\bnext\s+(?:unless|if)\s+\(?\s*\$?\w+(?:->|\.)type\s*(eq|ne|==|!=)\s*['\"]A['\"]", unit.code
         ):
-            if re.search(r"AAAA", unit.scope_text(found.start())):
+            if search(r"AAAA", unit.scope_text(found.start())):
                 continue
             if ("unless" in found[0] and found[1] in ("eq", "==")) or ("if" in found[0] and found[1] in ("ne", "!=")):
                 yield Hit(found.start(), "only A records are kept: IPv6 answers are dropped")
@@ -325,7 +325,7 @@ def dnsbl_v4_reverse(unit: Unit) -> Iterator[Hit]:
         for found in _FOUR_BACK.finditer(unit.bare):
             scope = unit.scope_text(found.start())
             if (
-                re.search(r"(?i)rbl|dnsbl|blacklist|blocklist|zone", scope)
+                search(r"(?i)rbl|dnsbl|blacklist|blocklist|zone", scope)
                 and "in-addr" not in scope
                 and not knows_six(unit, found.start())
             ):
@@ -342,8 +342,8 @@ def dnsbl_v4_reverse(unit: Unit) -> Iterator[Hit]:
                     called = unit.call(found.start())
                     if (
                         called is not None
-                        and re.search(r"cat|fmt|put|printf|append", called.last)
-                        and re.search(r"(?i)rbl|dnsbl|blacklist|blocklist|zone", scope)
+                        and search(r"cat|fmt|put|printf|append", called.last)
+                        and search(r"(?i)rbl|dnsbl|blacklist|blocklist|zone", scope)
                         and "in-addr" not in scope
                         and not knows_six(unit, found.start())
                     ):
@@ -383,15 +383,15 @@ def v4_protocol_field(unit: Unit) -> Iterator[Hit]:
     References:
         RFC 2428 (EPRT, EPSV), RFC 1928 (SOCKS5).
     """
-    if not unit.in_scope or re.search(r"(?i)\bEPSV\b|\bEPRT\b", unit.code):
+    if not unit.in_scope or search(r"(?i)\bEPSV\b|\bEPRT\b", unit.code):
         return
     for literal in unit.literals:
         if 8 <= literal.outer - literal.inner < 120:
             content = unit.content(literal)
             if (content.startswith("227 ") or "Entering Passive" in content) or (
                 content.count(",") >= 4
-                and re.search(r"\b(?:PASV|PORT)\b", unit.code)
+                and search(r"\b(?:PASV|PORT)\b", unit.code)
                 and _PASSIVE.search(content)
-                and re.search(r"%\w*[dui],\s?%\w*[dui],\s?%\w*[dui],\s?%", content)
+                and search(r"%\w*[dui],\s?%\w*[dui],\s?%\w*[dui],\s?%", content)
             ):
                 yield Hit(literal.start, "the field has four bytes for the address")

@@ -16,6 +16,7 @@ from ucspi_env.envcheck.lint._match import (
     outcome,
     pattern_sort,
     quoted,
+    search,
     tests_colon,
 )
 from ucspi_env.envcheck.lint._model import BREAKS, SECURITY, Hit, rule
@@ -43,7 +44,7 @@ def _dotted(unit: Unit, use: Use) -> tuple[int, str] | None:
             text = unit.argument_text(call, index)
             if index != call.index and _DOT.fullmatch(text):
                 return use.start, call.last
-        if call.last == "split" and re.search(
+        if call.last == "split" and search(
             r"split\s*\(?\s*(?:m?/(?:\\\.|\[\.\])[+*]?/|['\"]\\?\\?\.['\"])\s*,",
             unit.code[max(0, use.start - 60) : use.start],
         ):
@@ -81,11 +82,11 @@ def _shell_cuts(unit: Unit, use: Use) -> str | None:
     if piped:
         return piped[1].split()[0]
     before = unit.code[max(0, use.start - 200) : use.start]
-    if re.search(r"<<<?\s*[\"']?\Z", before) and re.search(
+    if search(r"<<<?\s*[\"']?\Z", before) and search(
         r"IFS=['\"]?\\?\.['\"]?\s+read|(?:cut|awk|sed)\b[^\n;]*(?:-d\s*['\"]?\.|-F\s*['\"]?(?:\\+)?\.|\\\.)", before
     ):
         return "read"
-    if re.search(r"\bset\s+(?:--\s+)?[\"']?\Z", before) and re.search(r"IFS=['\"]?\.['\"]?", before):
+    if search(r"\bset\s+(?:--\s+)?[\"']?\Z", before) and search(r"IFS=['\"]?\.['\"]?", before):
         return "set"
     return None
 
@@ -93,19 +94,19 @@ def _shell_cuts(unit: Unit, use: Use) -> str | None:
 def _block_list(unit: Unit, use: Use) -> bool:
     """Say whether the cut parts are put together backwards."""
     around = unit.statement_text(use.start)
-    if re.search(
+    if search(
         r"\breverse[dn]?\b|array_reverse|\.rev\(\)|Reverse\(|\[::-1\]|\[3\][^;]{0,30}\[2\][^;]{0,30}\[1\]", around
     ):
         return True
-    if re.search(
+    if search(
         r"\$4[^\n]{0,12}\$3[^\n]{0,12}\$2[^\n]{0,12}\$1|\\4[^\n]{0,6}\\3[^\n]{0,6}\\2[^\n]{0,6}\\1|\$\{?d\}?\.\$\{?c\}?\.\$\{?b\}?\.\$\{?a",
         unit.line_text(use.start),
     ):
         return True
     scope = unit.scope_text(use.start)
     return (
-        re.search(r"(?i)dnsbl|\brbl|blacklist|blocklist|zen\.|reverse|in-addr|spamhaus", scope) is not None
-        and re.search(
+        search(r"(?i)dnsbl|\brbl|blacklist|blocklist|zen\.|reverse|in-addr|spamhaus", scope) is not None
+        and search(
             r"\$4[\"'{}.]{0,6}\$3|\[3\][^\n]{0,24}\[2\]|\breverse\b|array_reverse|len\([^()]*\)\s*-\s*1|--|\.rev\(|parts\[3\]",
             scope,
         )
@@ -156,7 +157,7 @@ def dot_split(unit: Unit) -> Iterator[Hit]:
         if (
             loop
             and unit.language in ("c", "cpp")
-            and re.search(r"\b(?:for|while)\b", unit.code[max(0, use.start - 160) : use.start])
+            and search(r"\b(?:for|while)\b", unit.code[max(0, use.start - 160) : use.start])
             and "':'" not in unit.statement_text(use.start)
             and not _reverse_loop(unit, use)
             and not _digit_loop(unit, use)
@@ -165,15 +166,15 @@ def dot_split(unit: Unit) -> Iterator[Hit]:
 
 
 def _digit_loop(unit: Unit, use: Use) -> bool:
-    return re.search(r"isdigit|'0'|'9'|isalpha|isxdigit", unit.statement_text(use.start)) is not None
+    return search(r"isdigit|'0'|'9'|isalpha|isxdigit", unit.statement_text(use.start)) is not None
 
 
 def _reverse_loop(unit: Unit, use: Use) -> bool:
     scope = unit.scope_text(use.start)
     return (
-        re.search(r"(?i)reverse|\brbl|dnsbl|blacklist|zone|in-addr|\bbase\b", scope) is not None
-        and re.search(r"--\s*\w+|\w+\s*--|\w\s*-\s*1\]", scope) is not None
-        and re.search(r"cat\w*\s*\([^;]*\"\.\"", scope) is not None
+        search(r"(?i)reverse|\brbl|dnsbl|blacklist|zone|in-addr|\bbase\b", scope) is not None
+        and search(r"--\s*\w+|\w+\s*--|\w\s*-\s*1\]", scope) is not None
+        and search(r"cat\w*\s*\([^;]*\"\.\"", scope) is not None
     )
 
 
@@ -230,16 +231,16 @@ def _c_digit_loops(unit: Unit) -> Iterator[Hit]:
     for found in re.finditer(r"'\.'", unit.code):
         start, end = unit.statement(found.start())
         text = unit.code[max(start, found.start() - 120) : min(end, found.end() + 120)]
-        test = re.search(r"[^=!<>]==\s*'\.'\s*(?:\|\||&&)|!=\s*'\.'\s*&&", text)
+        test = search(r"[^=!<>]==\s*'\.'\s*(?:\|\||&&)|!=\s*'\.'\s*&&", text)
         if (
             not test
-            or not re.search(r"!?\s*is_?digit\s*\(|[<>]=?\s*'[09]'", text)
-            or re.search(r"isx?alnum|isxdigit|'_'|'-'|isalpha|':'", text)
+            or not search(r"!?\s*is_?digit\s*\(|[<>]=?\s*'[09]'", text)
+            or search(r"isx?alnum|isxdigit|'_'|'-'|isalpha|':'", text)
         ):
             continue
         function = unit.scope(found.start())
         named = unit.functions[function].name if function >= 0 else ""
-        if re.search(r"(?i)ip|addr|valid", named) or any(start <= use.start < end for use in unit.uses_of("ip")):
+        if search(r"(?i)ip|addr|valid", named) or any(use.kind == "ip" for use in unit.uses_between(start, end)):
             yield Hit(found.start(), "only digits and dots pass this test; IPv6 text has letters and colons")
 
 
@@ -254,11 +255,11 @@ def _loose_patterns(unit: Unit, seen: set[int]) -> Iterator[Hit]:
         if pattern_sort(pattern) != "quad" or len(re.findall(r"\\\.", pattern)) < 2:
             continue
         line = unit.line_text(literal.start)
-        subject = re.search(
+        subject = search(
             r"([$@]\{?[\w>{}'\-]+|\w+)\s*(?:=~|!~)\s*\Z", unit.code[max(0, literal.start - 60) : literal.start]
         )
         word = subject[1] if subject else line
-        if re.search(r"(?i)ip|addr|host|client|peer|range|net", word) and not re.search(
+        if search(r"(?i)ip|addr|host|client|peer|range|net", word) and not search(
             r"(?i)version|received|message_?id|\bver\b", line
         ):
             yield Hit(literal.start, "the pattern matches IPv4 text only")
@@ -371,7 +372,7 @@ def ipv4_parsers(unit: Unit) -> Iterator[tuple[str, int, Use | None]]:
             elif (
                 call.last in ("inet_pton", "Inet_pton")
                 and re.fullmatch(r"(?:AF|PF)_INET", unit.argument_text(call, 0))
-                and not re.search(r"inet_pton\s*\(\s*(?:AF|PF)_INET6", unit.code)
+                and not search(r"inet_pton\s*\(\s*(?:AF|PF)_INET6", unit.code)
                 and not _has_twin(unit, use)
             ):
                 yield "inet_pton(AF_INET)", _call_start(unit, call), use
@@ -386,16 +387,16 @@ def ipv4_parsers(unit: Unit) -> Iterator[tuple[str, int, Use | None]]:
         method = re.compile(r"[^;\n]{0,24}\.parse::<(?:std::net::)?Ipv4Addr>\(\)").match(unit.code, use.end)
         if method and unit.language == "rust" and not _has_twin(unit, use):
             yield "Ipv4Addr", use.start, use
-        if unit.language == "haskell" and re.search(r"::\s*(?:Maybe\s+)?IPv4\b", unit.statement_text(use.start)):
+        if unit.language == "haskell" and search(r"::\s*(?:Maybe\s+)?IPv4\b", unit.statement_text(use.start)):
             yield "IPv4", use.start, use
     if unit.family == "rust" and "Ipv4Addr" in unit.bare:
         for found in re.finditer(r":\s*(?:std::net::)?Ipv4Addr\s*=\s*(\w+)", unit.bare):
-            if any(found.start(1) <= use.start < found.end() + 60 for use in unit.uses_of("ip")):
+            if any(use.kind == "ip" for use in unit.uses_between(found.start(1), found.end() + 60)):
                 yield "Ipv4Addr", found.start(1), None
     if unit.family == "go" and ".To4()" in unit.bare:
         for found in re.finditer(r"\b(\w+)\.To4\(\)", unit.bare):
             if (
-                re.search(r"==\s*nil|!=\s*nil", unit.line_text(found.start()))
+                search(r"==\s*nil|!=\s*nil", unit.line_text(found.start()))
                 and not knows_six(unit, found.start())
                 and unit.speaks_ucspi
             ):
@@ -417,13 +418,13 @@ def _plain_argument(unit: Unit, call: Call) -> bool:
 
 
 def _known_v4(unit: Unit, use: Use) -> bool:
-    return re.search(r"type\s*(?:eq|==)\s*['\"]A['\"]", unit.scope_text(use.start)) is not None and not use.strong
+    return search(r"type\s*(?:eq|==)\s*['\"]A['\"]", unit.scope_text(use.start)) is not None and not use.strong
 
 
 def _has_twin(unit: Unit, use: Use) -> bool:
     """Say whether the function gives the value to an IPv6 parser as well, or has told the families apart before."""
     scope = unit.scope_text(use.start)
-    if re.search(
+    if search(
         r"inet_pton\s*\(\s*(?:AF|PF)_INET6|ip6_scan|ipv6_scan|scan_ip6|ip6_?scan|Ipv6Addr|FILTER_FLAG_IPV6|getaddrinfo|parse_ipv6|AF_INET6|ip_scan6|IpAddr::V6|V6\(",
         scope,
     ):
@@ -490,7 +491,7 @@ def first_colon_split(unit: Unit) -> Iterator[Hit]:
                 for index in range(min(4, len(unit.arguments(call))))
                 if index != call.index
             ]
-            if any(re.fullmatch(r"[\"']:[\"']|/\\?:/|m?[/{]\\?:[/}]", one) for one in separators) or re.search(
+            if any(re.fullmatch(r"[\"']:[\"']|/\\?:/|m?[/{]\\?:[/}]", one) for one in separators) or search(
                 r"split\s*\(?\s*(?:/\\?:/|['\"]:['\"])\s*,\s*\Z", unit.code[max(0, use.start - 30) : use.start]
             ):
                 yield Hit(use.start, "cuts at the first colon, of which IPv6 text has many")
@@ -506,25 +507,25 @@ def _c_colons(unit: Unit) -> Iterator[Hit]:
     for found in re.finditer(r"\b(?:strchr|index|str_chr|byte_chr)\s*\(", unit.bare):
         close = unit.closing(found.end() - 1)
         text = unit.code[found.end() : min(close, found.end() + 120)]
-        if not re.search(r",\s*(?:\d+\s*,\s*)?':'\s*\Z", text):
+        if not search(r",\s*(?:\d+\s*,\s*)?':'\s*\Z", text):
             continue
         start, _ = unit.statement(found.start())
-        stored = re.search(r"(\w+)\s*=\s*\(*\Z", unit.bare[start : found.start()])
+        stored = search(r"(\w+)\s*=\s*\(*\Z", unit.bare[start : found.start()])
         operand = text.rpartition(",")[0].strip()
-        if not stored or re.search(r"(?i)remoteip|mac|header|\bpath|env|proto|time|date|passwd|cmd|user", operand):
+        if not stored or search(r"(?i)remoteip|mac|header|\bpath|env|proto|time|date|passwd|cmd|user", operand):
             continue
         scope = unit.scope_text(found.start())
         after = unit.code[close : close + 400]
-        cut = re.search(
+        cut = search(
             rf"\*\s*{re.escape(stored[1])}\s*(?:\+\+)?\s*=\s*(?:0|'\\0'|NULL)|\b{re.escape(stored[1])}\s*\[0\]\s*=\s*|\*{re.escape(stored[1])}\+\+\s*=\s*",
             after,
         )
         name = unit.functions[unit.scope(found.start())].name if unit.scope(found.start()) >= 0 else ""
         if (
             cut
-            and re.search(r"(?i)\b\w*ip\w*\b|addr", operand + " " + name)
-            and re.search(r"(?i)\b(?:ip|addr|rule|deny|allow)\w*", scope)
-            and not re.search(r"\]|AF_INET6|strrchr", scope)
+            and search(r"(?i)\b\w*ip\w*\b|addr", operand + " " + name)
+            and search(r"(?i)\b(?:ip|addr|rule|deny|allow)\w*", scope)
+            and not search(r"\]|AF_INET6|strrchr", scope)
         ):
             yield Hit(found.start(), "cuts at the first colon, of which IPv6 text has many")
 
@@ -576,7 +577,7 @@ def zone_id(unit: Unit) -> Iterator[Hit]:
             continue
         scope = unit.scope_text(use.start)
         handled = (
-            re.search(r"'%'|\"%\"|/%|%\.\*|'%[^ds]|AI_NUMERICHOST|if_nametoindex|scope_id|[Zz]one", scope) is not None
+            search(r"'%'|\"%\"|/%|%\.\*|'%[^ds]|AI_NUMERICHOST|if_nametoindex|scope_id|[Zz]one", scope) is not None
         )
         call = unit.call(use.start)
         if call is not None and not handled:
@@ -676,11 +677,11 @@ def mapped_not_normalised(unit: Unit) -> Iterator[Hit]:
     for branch in case_branches(unit):
         if "[" in unit.code[branch.offset : branch.offset + 60].split("\n")[0]:
             continue
-        if branch.glob in ("*:*", "*:", ":*") and not re.search(r"::ffff:\*?|ffff", unit.scope_text(branch.offset)):
+        if branch.glob in ("*:*", "*:", ":*") and not search(r"::ffff:\*?|ffff", unit.scope_text(branch.offset)):
             yield Hit(branch.offset, "a mapped IPv4 address has colons as well: this takes it for IPv6")
     for use in unit.uses_of("ip", strong=True):
         call = unit.call(use.start)
-        if call is not None and re.search(
+        if call is not None and search(
             r"(?:str_?r?chr|index|strpbrk|memchr|byte_chr|strpos|Contains\w*|IndexByte|strstr|str_contains|contains|count)\Z",
             call.last,
         ):
@@ -701,7 +702,7 @@ def mapped_not_normalised(unit: Unit) -> Iterator[Hit]:
             unit.family == "ruby"
             and call is not None
             and call.name.endswith("IPAddr.new")
-            and not re.search(r"\.native|ipv4_mapped\?|ipv4_compat", unit.scope_text(use.start))
+            and not search(r"\.native|ipv4_mapped\?|ipv4_compat", unit.scope_text(use.start))
         ):
             yield Hit(use.start, "a mapped address is matched as IPv6: IPv4 networks do not hold it")
         if (
@@ -722,16 +723,16 @@ def _mapped_literals(unit: Unit) -> Iterator[Hit]:
             continue
         start, end = unit.statement(literal.start)
         text = unit.code[start : min(end + 80, len(unit.code))]
-        if re.search(
+        if search(
             r"(?i)print|log\b|cat\w*\s*\(|puts|sprintf|copys\s*\(|echo|write|join|\.\s*=|format!|append|\+\s*$|=\s*\"::ffff:\"\s*\+",
             unit.code[start : literal.start],
         ):
             continue
         if unit.family == "c" and (
-            _dot_test(unit, literal.start) or re.search(r"V4MAPPED|inet_pton", unit.scope_text(literal.start))
+            _dot_test(unit, literal.start) or search(r"V4MAPPED|inet_pton", unit.scope_text(literal.start))
         ):
             continue
-        if unit.family == "c" and not re.search(r"\(", unit.code[start : literal.start]):
+        if unit.family == "c" and not search(r"\(", unit.code[start : literal.start]):
             continue
         del text
         yield Hit(literal.start, "knows one spelling of a mapped address; ::ffff:c000:201 is another")
@@ -739,12 +740,12 @@ def _mapped_literals(unit: Unit) -> Iterator[Hit]:
         if (
             "#" not in unit.line_text(found.start())[:2]
             and unit.call(found.start()) is not None
-            and re.search(r"equal|cmp|diff|start", (unit.call(found.start()) or _NO_CALL).name)
+            and search(r"equal|cmp|diff|start", (unit.call(found.start()) or _NO_CALL).name)
         ):
             yield Hit(found.start(), "knows one spelling of a mapped address; ::ffff:c000:201 is another")
     if unit.language == "sh":
         for found in re.finditer(r"\$\{\w+#{1,2}(?:::ffff:|\*:)\}?|s[/,|]\^?::ffff:", unit.code):
-            if not re.search(r"::ffff:\*\.", unit.scope_text(found.start())):
+            if not search(r"::ffff:\*\.", unit.scope_text(found.start())):
                 yield Hit(found.start(), "knows one spelling of a mapped address; ::ffff:c000:201 is another")
 
 
@@ -756,15 +757,15 @@ _NO_CALL: Final = _NoCall()
 
 
 def _dot_test(unit: Unit, offset: int) -> bool:
-    return re.search(r"str_?r?chr\s*\([^;()]*'\.'|strspn", unit.scope_text(offset)) is not None
+    return search(r"str_?r?chr\s*\([^;()]*'\.'|strspn", unit.scope_text(offset)) is not None
 
 
 def _unmaps(unit: Unit, offset: int) -> bool:
     """Say whether mapped addresses are known of in the function, or the test only chooses brackets for the text."""
-    if re.search(r"[\"'`]\[[\"'`%$#{]|\[IPv6", unit.code[offset : offset + 160]):
+    if search(r"[\"'`]\[[\"'`%$#{]|\[IPv6", unit.code[offset : offset + 160]):
         return True
     return (
-        re.search(
+        search(
             r"(?i)v4mapped|unmap|to_canonical|ipv4_mapped|::ffff|V4MAPPREFIX|\.native|\\xff\\xff|inet_pton",
             unit.scope_text(offset),
         )
@@ -817,7 +818,7 @@ def mapped_strip_overrun(unit: Unit) -> Iterator[Hit]:
         return
     for found in _OVERRUN.finditer(unit.code):
         after = unit.code[found.end() : found.end() + 320]
-        loop = re.search(
+        loop = search(
             r"(?:while\s*\(\s*|for\s*\([^;]*;\s*)(?:\*\s*\(?\s*\w+(?:\s*\+\+)?\s*\)?|\*\+\+\w+|\w+\[[^\[\]]*\])\s*!=\s*':'\s*[;)]",
             after,
         )
@@ -880,15 +881,15 @@ def stale_regex_captures(unit: Unit) -> Iterator[Hit]:
             and not before
             and not after
             and match.literal.kind == "regex"
-            and re.search(r"\$[1-9]", following)
+            and search(r"\$[1-9]", following)
         ):
             yield Hit(match.offset, "$1 is used even when nothing matched: it keeps an earlier match")
         if (
             unit.language == "php"
             and not before
-            and re.search(r"\$\w+\[[1-9]\]", following)
+            and search(r"\$\w+\[[1-9]\]", following)
             and "preg_match" in unit.code[start:end]
-            and not re.search(r"\bif\b|\?|&&|\|\|", unit.code[start:end])
+            and not search(r"\bif\b|\?|&&|\|\|", unit.code[start:end])
         ):
             yield Hit(match.offset, "the captures are used even when nothing matched")
     if unit.language == "sh" and "BASH_REMATCH" in unit.code:
@@ -936,11 +937,11 @@ def v4_only_library(unit: Unit) -> Iterator[Hit]:
         return
     for found in _V4_LIBRARY.finditer(unit.bare):
         before = unit.bare[max(0, found.start() - 40) : found.start()]
-        if re.search(r"\b(?:use|require|sub|def|import|include)\s+\Z", before) or found[1].endswith("_v6"):
+        if search(r"\b(?:use|require|sub|def|import|include)\s+\Z", before) or found[1].endswith("_v6"):
             continue
-        if not unit.in_scope or re.search(r"_v6\b|V6|ipnum_v6", unit.scope_text(found.start())):
+        if not unit.in_scope or search(r"_v6\b|V6|ipnum_v6", unit.scope_text(found.start())):
             continue
-        if unit.family == "c" and re.search(r"\b(?:extern|char|int)\s*\**\s*\Z", before):
+        if unit.family == "c" and search(r"\b(?:extern|char|int)\s*\**\s*\Z", before):
             continue
         yield Hit(found.start(), f"`{found[1]}` knows IPv4 only")
 

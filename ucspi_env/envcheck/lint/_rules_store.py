@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+from ucspi_env.envcheck.lint._match import search
 from ucspi_env.envcheck.lint._model import BREAKS, SECURITY, Hit, rule
 from ucspi_env.envcheck.lint._names import is_ipish, is_peerish
 
@@ -93,18 +94,18 @@ def fixed_buffer(unit: Unit) -> Iterator[Hit]:
                 continue
             if not textual and not (member and size != "16"):
                 continue
-            if re.search(r"INET6_|AF_INET6|in6_addr", wanted):
+            if search(r"INET6_|AF_INET6|in6_addr", wanted):
                 continue
         reported.add(name)
         yield Hit(offset, f"`{name}[{size}]` holds a dotted quad; IPv6 text needs 46 bytes, 62 with a zone")
     for found in _LIMIT.finditer(unit.code):
         if (
             unit.in_scope
-            and not re.search(
+            and not search(
                 r"(?i)IP_?V?4|IPS\b|ADDRS\b|version|family|proto|type|AF_|opt|flag|VERSION|VER\b|PF_|STATE|ERR",
                 found[1],
             )
-            and re.search(r"(?i)len|max|siz|fmt|buf|str", found[1])
+            and search(r"(?i)len|max|siz|fmt|buf|str", found[1])
         ):
             yield Hit(
                 found.start(1),
@@ -112,7 +113,7 @@ def fixed_buffer(unit: Unit) -> Iterator[Hit]:
             )
     for use in unit.uses_of("ip", strong=True):
         call = unit.call(use.start)
-        if call is None or not re.search(r"(?:strn\w*cpy|strlcpy|snprintf|xstrncpy|strncat)\Z", call.last):
+        if call is None or not search(r"(?:strn\w*cpy|strlcpy|snprintf|xstrncpy|strncat)\Z", call.last):
             continue
         spans = unit.arguments(call)
         sizes = [unit.argument_text(call, index) for index in range(1, min(4, len(spans))) if index != call.index]
@@ -120,15 +121,15 @@ def fixed_buffer(unit: Unit) -> Iterator[Hit]:
         target = unit.argument_text(call, 0).lstrip("&* ")
         if limit and target not in reported:
             yield Hit(use.start, f"copies at most {limit} bytes of an address; IPv6 text needs 46, 62 with a zone")
-        length = re.search(r"(?:>|<=|==)\s*(1[5-7])\b", unit.line_text(use.start))
+        length = search(r"(?:>|<=|==)\s*(1[5-7])\b", unit.line_text(use.start))
         del length
     for found in re.finditer(
         r"\b(?:str_?len\s*\(\s*(\w+)\s*\)|(\w+)\s*-\s*(\w+))\s*(?:>=?|<=?)\s*(1[4-7])\b", unit.bare
     ):
         name = found[1] or found[2]
-        if any(found.start() <= use.start < found.end() and use.strong for use in unit.uses_of("ip")) or (
+        if any(use.kind == "ip" and use.strong for use in unit.uses_between(found.start(), found.end())) or (
             found[3]
-            and re.search(
+            and search(
                 r"(?i)ip|addr", unit.functions[unit.scope(found.start())].name if unit.scope(found.start()) >= 0 else ""
             )
         ):
@@ -206,11 +207,11 @@ def int32_storage(unit: Unit) -> Iterator[Hit]:
         statement = unit.statement_text(found.start())
         near = unit.code[found.end() : found.end() + 80]
         if (
-            re.search(r"inet_aton|inet_ntoa|gethostbyname|split\s*\(?\s*/\\\.", near)
+            search(r"inet_aton|inet_ntoa|gethostbyname|split\s*\(?\s*/\\\.", near)
             or (
-                any(found.end() <= use.start < found.end() + 80 for use in unit.uses_of("ip"))
+                any(use.kind == "ip" for use in unit.uses_between(found.end(), found.end() + 80))
                 and unit.in_scope
-                and re.search(r"(?i)\bip|addr", statement)
+                and search(r"(?i)\bip|addr", statement)
             )
         ) and unit.in_scope:
             yield Hit(found.start(), "four bytes: an IPv6 address has sixteen")
@@ -220,10 +221,10 @@ def int32_storage(unit: Unit) -> Iterator[Hit]:
             line = unit.position(found.start())[0]
             scope = unit.scope(found.start())
             name = unit.functions[scope].name if scope >= 0 else ""
-            if line in seen or not re.search(r"<<\s*16", text):
+            if line in seen or not search(r"<<\s*16", text):
                 continue
             operands = text + " " + name
-            if re.search(r"(?i)\bip\w*|addr|\w*ip\b|\bdot|quad|octet|inet", operands) and not re.search(
+            if search(r"(?i)\bip\w*|addr|\w*ip\b|\bdot|quad|octet|inet", operands) and not search(
                 r"(?i)crc|md5|sha|utf|rgb|color|magic|uint32_unpack|cdb|hash|b64|base64", operands
             ):
                 seen.add(line)
@@ -240,11 +241,11 @@ def int32_storage(unit: Unit) -> Iterator[Hit]:
             r"\b(?:byte_copy\s*\([^;]*?,\s*4\s*,|memcpy\s*\([^;()]*(?:\([^()]*\)[^;()]*)*,\s*4\s*\))", unit.bare
         ):
             text = unit.bare[found.start() : unit.statement(found.start())[1]]
-            if not re.search(r"(?i)\bip\b|addr|\bip\w*|\w*ip\b", text) or re.search(
+            if not search(r"(?i)\bip\b|addr|\bip\w*|\w*ip\b", text) or search(
                 r"(?i)AF_INET6|ip6|12\b|sin_addr|sin6|V4mapped|dnsip|answer|\bout\b|port|uint32", text
             ):
                 continue
-            if re.search(r"AF_INET6|sockaddr_in6|\bip6|16\s*,|\b16\s*\)", unit.scope_text(found.start())):
+            if search(r"AF_INET6|sockaddr_in6|\bip6|16\s*,|\b16\s*\)", unit.scope_text(found.start())):
                 continue
             yield Hit(found.start(), "four bytes of an address are copied: an IPv6 address has sixteen")
 
@@ -281,14 +282,14 @@ def db_column_too_short(unit: Unit) -> Iterator[Hit]:
     References:
         MySQL INET6_ATON, PostgreSQL inet.
     """
-    if not re.search(r"(?i)char\s*\(|char2?\s*\(|\bint", unit.code):
+    if not search(r"(?i)char\s*\(|char2?\s*\(|\bint", unit.code):
         return
     for found in _COLUMN.finditer(unit.code):
         length = int(found[2]) if len(found[2]) < 6 else 0
         if (
             not 7 <= length < 39
-            or not re.search(r"(?i)ip|addr", found[1])
-            or re.search(r"(?i)mail|street|zip|descr|ship|recip|subscri|script|port|host_?name|country", found[1])
+            or not search(r"(?i)ip|addr", found[1])
+            or search(r"(?i)mail|street|zip|descr|ship|recip|subscri|script|port|host_?name|country", found[1])
         ):
             continue
         yield Hit(found.start(1), f"{length} characters for `{found[1]}`: IPv6 text has up to 45")
@@ -341,42 +342,42 @@ def _is_key(unit: Unit, use: Use) -> bool:
     before = unit.code[max(0, use.start - 80) : use.start]
     after = unit.code[use.end : use.end + 40]
     line = unit.line_text(use.start)
-    if re.search(r"(?i)getpid|\$\$|mktemp|tempfile|tmpnam", line):
+    if search(r"(?i)getpid|\$\$|mktemp|tempfile|tmpnam", line):
         return False
     if language == "perl":
         if (
-            re.search(r"(?:\$\w+|->|\])\s*\{\s*[\"']?\Z", before)
+            search(r"(?:\$\w+|->|\])\s*\{\s*[\"']?\Z", before)
             and re.match(r"[\"']?\s*\}", after)
             and not use.name.startswith((".", "TCP"))
             and unit.code[use.start] == "$"
         ):
-            return not re.search(r"=~\s*s/[^/\n]*\$/|=~\s*s/[^/\n]*\$//|s/\(", unit.scope_text(use.start))
+            return not search(r"=~\s*s/[^/\n]*\$/|=~\s*s/[^/\n]*\$//|s/\(", unit.scope_text(use.start))
         literal = unit.literal_at(use.start)
         if literal is not None and literal.kind == "string" and use.start > literal.start:
             content = unit.text[literal.inner : use.start]
             statement = unit.statement_text(use.start)
             return (
-                re.search(r"/\Z", content) is not None
-                and re.search(r"://\Z|://", content) is None
-                and re.search(
+                search(r"/\Z", content) is not None
+                and search(r"://\Z|://", content) is None
+                and search(
                     r"\bopen\b|\bunlink\b|-[efdrs]\s|\bmkdir\b|\butime\b|\$\w*(?:file|path|dir|f|db)\w*\s*=|\bstat\b|rename",
                     statement,
                 )
                 is not None
             )
-        return re.search(r"\$\w*(?:dir|path|base|db)\w*\s*\.\s*[\"']/[\"']\s*\.\s*\Z", before) is not None
+        return search(r"\$\w*(?:dir|path|base|db)\w*\s*\.\s*[\"']/[\"']\s*\.\s*\Z", before) is not None
     if language == "sh":
-        word = re.search(r"[^\s\"'=<>|;&()]*[\"']?[^\s\"'=<>|;&()]*/[^\s\"'<>|;&():]*\Z", before)
+        word = search(r"[^\s\"'=<>|;&()]*[\"']?[^\s\"'=<>|;&()]*/[^\s\"'<>|;&():]*\Z", before)
         if (
             word
-            and not re.search(r"://|^s/|\bsed\b", word[0])
+            and not search(r"://|^s/|\bsed\b", word[0])
             and not re.match(r"[\"']?/(?:\d|64)", after)
-            and not re.search(r"\becho\b[^>]*\Z|\bprintf\b[^>]*\Z|\blogger\b", before.rpartition("\n")[2])
+            and not search(r"\becho\b[^>]*\Z|\bprintf\b[^>]*\Z|\blogger\b", before.rpartition("\n")[2])
         ):
             return True
         return (
-            re.search(r">>?\s*[\"']?\Z", before) is not None
-            or re.search(
+            search(r">>?\s*[\"']?\Z", before) is not None
+            or search(
                 r"\b(?:touch|mkdir(?:\s+-p)?|rm(?:\s+-\w+)?|cat)\s+[\"']?\Z|-[efdrs]\s+[\"']?\Z|redis-cli\s[^|;]*\Z",
                 before,
             )
@@ -384,23 +385,23 @@ def _is_key(unit: Unit, use: Use) -> bool:
         )
     if (
         language in ("ruby", "php", "go", "awk")
-        and re.search(r"[\w\]]\s*\[\s*\Z", before)
+        and search(r"[\w\]]\s*\[\s*\Z", before)
         and re.match(r"\s*\]", after)
         and unit.bare[use.start] == unit.code[use.start]
     ):
-        return not re.search(r"(?i)(?:env|argv|_SERVER|os\.Args)\s*\[\s*\Z", before)
+        return not search(r"(?i)(?:env|argv|_SERVER|os\.Args)\s*\[\s*\Z", before)
     call = unit.call(use.start)
     if call is not None:
         if _KEY_CALLS.search(call.last) or (
             call.last in ("get", "set", "incr", "Get", "Set", "insert")
-            and re.search(r"(?i)redis|cache|memcache|rdb|map|db", call.name)
+            and search(r"(?i)redis|cache|memcache|rdb|map|db", call.name)
         ):
             return True
         if _PATH_CALLS.search(call.last) and call.index == 0 and call.last not in ("open",):
             return True
         if call.last == "open" and call.index == 0 and unit.family == "c":
             return True
-        if re.search(
+        if search(
             r"(?:sprintf|snprintf|asprintf|Sprintf|format|str_copy\dS?|Join|join|PathBuf|push)\Z", call.last
         ) and unit.family in ("c", "go", "rust", "php"):
             if call.last in ("Join",) and call.name.startswith(("filepath", "path")):
@@ -411,7 +412,7 @@ def _is_key(unit: Unit, use: Use) -> bool:
             shape = texts[0] if texts else ""
             if (
                 re.match(r"(?:/|\./|\.\./|%s/|[\w.%-]+/)", shape)
-                and re.search(r"/[\w.-]*%s(?:\.[a-z]+)?\Z|/%s", shape)
+                and search(r"/[\w.-]*%s(?:\.[a-z]+)?\Z|/%s", shape)
                 and "://" not in shape
                 and " " not in shape
             ):

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+from ucspi_env.envcheck.lint._match import search
 from ucspi_env.envcheck.lint._model import BREAKS, COSMETIC, SECURITY, Hit, rule
 from ucspi_env.envcheck.lint._names import kind_of_tail
 from ucspi_env.envcheck.lint._unit import SETTER
@@ -66,7 +67,7 @@ def wrong_variable_family(unit: Unit) -> Iterator[Hit]:
         mates = [other for other in four if unit.scope(other.start) == scope]
         _begin, _ = unit.statement(use.start)
         overrides = [other for other in mates if other.start < use.start and other.start >= use.start - 700]
-        if overrides and re.search(
+        if overrides and search(
             r"if\s*\(?\s*!\s*(\w+)\s*\)?\s*\{?\s*\1\s*=\s*\Z|(?:\|\||//|\bor|:-[\"']?)\s*\Z|-z\s[^;]*;\s*then\s+\w+=[\"']?\Z",
             unit.code[max(0, use.start - 160) : use.start],
         ):
@@ -88,18 +89,17 @@ def wrong_variable_family(unit: Unit) -> Iterator[Hit]:
 
 def _assigned(unit: Unit, use: Use) -> bool:
     begin, _ = unit.statement(use.start)
-    return re.search(r"[\w}\]]\s*:?=\s*[\"'$({]*\Z", unit.code[begin : use.start]) is not None
+    return search(r"[\w}\]]\s*:?=\s*[\"'$({]*\Z", unit.code[begin : use.start]) is not None
 
 
 def _written(unit: Unit) -> Iterator[Hit]:
     if (
-        re.search(r"\b(?:\w*accept4?|listen|connect|socket_accept\w*|socket_connect\w*|timeoutconn\w*)\s*\(", unit.bare)
+        search(r"\b(?:\w*accept4?|listen|connect|socket_accept\w*|socket_connect\w*|timeoutconn\w*)\s*\(", unit.bare)
         and unit.family == "c"
     ):
         return
     if unit.language in ("sh", "sql") or (
-        re.search(r"TCP6REMOTE|unset_?env|env_unset|Unsetenv|clearenv", unit.code)
-        and re.search(r"TCP6REMOTE", unit.code)
+        search(r"TCP6REMOTE|unset_?env|env_unset|Unsetenv|clearenv", unit.code) and search(r"TCP6REMOTE", unit.code)
     ):
         return
     for literal in unit.literals:
@@ -114,7 +114,7 @@ def _written(unit: Unit) -> Iterator[Hit]:
             call is not None
             and SETTER.search(call.name)
             and call.index == 0
-            and re.search(r"\bexec|spawn|pathexec", unit.bare)
+            and search(r"\bexec|spawn|pathexec", unit.bare)
         ):
             value = unit.argument_text(call, 1)
             if value and not re.match(r"[\"'](?:127|0|::|1\.)|NULL|0\Z", value):
@@ -124,7 +124,7 @@ def _written(unit: Unit) -> Iterator[Hit]:
         for found in re.finditer(
             r"\bENV\{?\[?['\"]?TCPREMOTEIP['\"]?[}\]]\s*=(?![=~])\s*(?![\"'](?:127|1\.|0))", unit.code
         ):
-            if re.search(r"\bexec\b|\bsystem\b", unit.bare):
+            if search(r"\bexec\b|\bsystem\b", unit.bare):
                 yield Hit(found.start(), "TCPREMOTEIP is rewritten, TCP6REMOTEIP and the rest keep the old peer")
                 return
 
@@ -188,7 +188,7 @@ def proto_gate(unit: Unit) -> Iterator[Hit]:
             continue
         after = unit.code[use.end : use.end + 40]
         compared = re.match(r"[\"')}\]\s]*(?:==|!=|===|!==|eq|ne|=~|=|/=|\.eql\?)\s*[\"'/^(x]*" + words + r"\b", after)
-        before = re.search(
+        before = search(
             words + r"[\"']\s*(?:==|!=|===|eq|ne)\s*[\"'(]?\Z", unit.code[max(0, use.start - 30) : use.start]
         )
         if (compared or before) and not re.match(r"\s*=\s*[\"']", after if unit.language != "sh" else ""):
@@ -238,19 +238,14 @@ def proto_prefix_no_fallback(unit: Unit) -> Iterator[Hit]:
             continue
         statement = unit.statement_text(literal.start)
         line = unit.position(literal.start)[0]
-        if not re.search(r"(?i)proto|prefix|tcp", statement) or any(abs(line - other) <= 6 for other in lines):
+        if not search(r"(?i)proto|prefix|tcp", statement) or any(abs(line - other) <= 6 for other in lines):
             continue
         if _falls_back(unit, literal.start):
             continue
         call = unit.call(literal.start)
-        if (
-            call is not None
-            and re.search(r"(?i)env", call.last)
-            and call.index == 0
-            and "proto" not in statement.lower()
-        ):
+        if call is not None and search(r"(?i)env", call.last) and call.index == 0 and "proto" not in statement.lower():
             continue
-        if call is not None and re.search(r"getprotoenv", call.last):
+        if call is not None and search(r"getprotoenv", call.last):
             continue
         lines.add(line)
         yield Hit(literal.start, "the name is made of PROTO and nothing else is tried")
@@ -266,12 +261,12 @@ def proto_prefix_no_fallback(unit: Unit) -> Iterator[Hit]:
             close = unit.closing(found.end() - 1)
             text = unit.code[found.end() : min(close, found.end() + 200)]
             line = unit.position(found.start())[0]
-            if not re.search(r"\b\w*proto\w*\b", text) or any(abs(line - other) <= 6 for other in lines):
+            if not search(r"\b\w*proto\w*\b", text) or any(abs(line - other) <= 6 for other in lines):
                 continue
             after = unit.code[close : close + 260]
             if (
-                re.search(r"get_?env\w*\s*\(|env_get\s*\(", after)
-                and re.search(r"name|\bs\b|REMOTE|LOCAL|var|suffix|key", text)
+                search(r"get_?env\w*\s*\(|env_get\s*\(", after)
+                and search(r"name|\bs\b|REMOTE|LOCAL|var|suffix|key", text)
                 and not _falls_back(unit, found.start())
             ):
                 lines.add(line)
@@ -330,11 +325,9 @@ def missing_env(unit: Unit) -> Iterator[Hit]:
             if not use.direct or not use.name.isupper():
                 continue
             before, after = unit.code[max(0, use.start - 16) : use.start], unit.code[use.end : use.end + 12]
-            if unit.literal_at(use.start) is None and (
-                re.search(r"\.\s*\Z", before) or re.match(r"\s*\.(?!\.)", after)
-            ):
+            if unit.literal_at(use.start) is None and (search(r"\.\s*\Z", before) or re.match(r"\s*\.(?!\.)", after)):
                 scope = unit.scope_text(use.start)
-                if not re.search(
+                if not search(
                     rf"(?:defined|exists|unless|if|&&|\|\||//|\?)\s*\(?\s*\$ENV\{{\s*['\"]?{use.name}|{use.name}['\"]?\}}\s*(?:\|\||//|\?|&&|or\b|and\b)",
                     scope,
                 ):
@@ -342,7 +335,7 @@ def missing_env(unit: Unit) -> Iterator[Hit]:
     if unit.language == "sh":
         for use in unit.uses_of("ip", "port", strong=True):
             before = unit.code[max(0, use.start - 24) : use.start]
-            if re.search(r"(?:^|[\s;!])\[\s+\Z|\btest\s+\Z", before) and re.match(
+            if search(r"(?:^|[\s;!])\[\s+\Z|\btest\s+\Z", before) and re.match(
                 r"\s+-(?:eq|ne|lt|gt|le|ge)\b", unit.code[use.end : use.end + 8]
             ):
                 yield Hit(use.start, "without the variable the test itself fails")
@@ -356,8 +349,8 @@ def _c_missing(unit: Unit) -> Iterator[Hit]:
         if not re.match(r"(?:\w+::)?(?:secure_)?getenv\b|env_get\b", unit.code[use.start : use.end]):
             continue
         call = unit.call(use.start)
-        printed = call is not None and re.search(r"printf|syslog|puts", call.last) is not None
-        if printed and re.search(
+        printed = call is not None and search(r"printf|syslog|puts", call.last) is not None
+        if printed and search(
             rf"(?:if|!|&&|\|\|)[\s(!]*(?:\w+\s*=\s*)?\w*getenv\w*\s*\(\s*\"{use.name}\"|=\s*getenv\s*\(\s*\"{use.name}\"\s*\)\s*;\s*if\b",
             unit.code,
         ):
@@ -365,7 +358,7 @@ def _c_missing(unit: Unit) -> Iterator[Hit]:
         if call is not None and _DEREFERENCES.search(call.last) and not SETTER.search(call.name):
             scope = unit.scope_text(use.start)
             if (
-                not re.search(
+                not search(
                     rf"(?:if|&&|\|\||!|\?|==|!=|=)[\s(]*\w*(?:getenv|env_get)\w*\s*\(\s*\"{use.name}\"\s*\)(?:\s*(?:\)|&&|\|\||==|!=|\?|;))",
                     scope,
                 )
@@ -374,7 +367,7 @@ def _c_missing(unit: Unit) -> Iterator[Hit]:
                 yield Hit(use.start, f"{use.name} may be absent")
             continue
         begin, _ = unit.statement(use.start)
-        assigned = re.search(r"(\w+)\s*=\s*(?:\(\s*[\w\s*]+\)\s*)?\Z", unit.code[begin : use.start])
+        assigned = search(r"(\w+)\s*=\s*(?:\(\s*[\w\s*]+\)\s*)?\Z", unit.code[begin : use.start])
         if not assigned or use.kind == "port":
             continue
         name, where = assigned[1], unit.scope(use.start)

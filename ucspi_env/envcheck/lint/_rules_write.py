@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+from ucspi_env.envcheck.lint._match import search
 from ucspi_env.envcheck.lint._model import BREAKS, COSMETIC, SECURITY, Hit, rule
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def address_literal_brackets(unit: Unit) -> Iterator[Hit]:
         unit.family == "c"
         and unit.in_scope
         and "ip_scanbracket" in unit.bare
-        and not re.search(r"ip6_scanbracket", unit.bare)
+        and not search(r"ip6_scanbracket", unit.bare)
     ):
         for found in re.finditer(r"\bip_scanbracket\s*\(", unit.bare):
             line = unit.line_text(found.start())
@@ -58,19 +59,19 @@ def address_literal_brackets(unit: Unit) -> Iterator[Hit]:
                 yield Hit(found.start(), "`ip_scanbracket` knows [1.2.3.4] only, not [IPv6:…]")
     for use in unit.uses_of("ip", strong=True):
         before = unit.code[max(0, use.start - 60) : use.start]
-        if re.search(r"=\s*\"\[[$%#]|\[%s\]|'\['|\"\[\"", unit.scope_text(use.start)):
+        if search(r"=\s*\"\[[$%#]|\[%s\]|'\['|\"\[\"", unit.scope_text(use.start)):
             continue
-        if re.search(r"@\[[\"']?\s*(?:\.|\+|,)?\s*\Z", before) or re.search(
+        if search(r"@\[[\"']?\s*(?:\.|\+|,)?\s*\Z", before) or search(
             r"(?:HELO|EHLO)\s+\[?[\"']?\s*(?:\.|\+|,)?\s*\Z", before
         ):
             yield Hit(use.start, "an IPv6 literal needs [IPv6:…]")
-        elif re.search(r"https?://[\"']?\s*(?:\.|\+)?\s*\Z", before) or _url_format(unit, use):
+        elif search(r"https?://[\"']?\s*(?:\.|\+)?\s*\Z", before) or _url_format(unit, use):
             yield Hit(use.start, "an IPv6 address in a URL needs brackets")
 
 
 def _url_format(unit: Unit, use: Use) -> bool:
     call = unit.call(use.start)
-    if call is None or not re.search(r"printf|Sprintf|format", call.last):
+    if call is None or not search(r"printf|Sprintf|format", call.last):
         return False
     texts = [unit.content(one) for one in unit.literals_in(call.open, use.start)]
     return (
@@ -97,7 +98,7 @@ def _joined(unit: Unit, use: Use) -> bool:
     call = unit.call(use.start)
     if (
         call is not None
-        and re.search(r"(?i)printf|format!?|log\w*|die|msg|info|debug|warn\w*|report|notice|err\w*\Z", call.last)
+        and search(r"(?i)printf|format!?|log\w*|die|msg|info|debug|warn\w*|report|notice|err\w*\Z", call.last)
         and unit.family in ("c", "go", "rust", "php", "perl", "ruby")
     ):
         texts = [
@@ -124,7 +125,7 @@ def _joined(unit: Unit, use: Use) -> bool:
             and not shape[: spots[at].start()].endswith("[")
         ):
             following = unit.argument_text(call, call.index + 1)
-            return re.search(r"(?i)port", following) is not None
+            return search(r"(?i)port", following) is not None
     return False
 
 
@@ -206,11 +207,11 @@ def log_delimiter_collision(unit: Unit) -> Iterator[Hit]:
                 yield Hit(use.start, "the address adds colons to a line that is separated by colons")
             continue
         call = unit.call(use.start)
-        if call is None or not re.search(r"(?i)printf|format|log\w*|syslog|write", call.last):
+        if call is None or not search(r"(?i)printf|format|log\w*|syslog|write", call.last):
             continue
         texts = [unit.content(one) for one in unit.literals_in(call.open, use.start)]
         shape = next((one for one in texts if one.count("%") >= 3), "")
-        if len(re.findall(r"%[-\d.l]*[sduv]:", shape)) >= 3 and not re.search(r"%[-\d.l]*[sduv]: ", shape):
+        if len(re.findall(r"%[-\d.l]*[sduv]:", shape)) >= 3 and not search(r"%[-\d.l]*[sduv]: ", shape):
             yield Hit(use.start, "the address adds colons to a line that is separated by colons")
 
 
@@ -264,7 +265,7 @@ def shell_unquoted(unit: Unit) -> Iterator[Hit]:
         ):
             if call is not None and literal.kind == "string" and len(unit.arguments(call)) > 1 and call.last != "open":
                 continue
-            if call is not None and call.last == "open" and not re.search(r"\|", unit.content(literal)):
+            if call is not None and call.last == "open" and not search(r"\|", unit.content(literal)):
                 continue
             yield Hit(use.start, "the value becomes part of a shell command")
     if unit.family == "c":
@@ -285,21 +286,21 @@ def _shell_expansions(unit: Unit) -> Iterator[Hit]:
         before = unit.code[start : use.start]
         if literal is not None:
             if (
-                re.search(r"\beval\s+[^;|&]*\Z|\b(?:ba|da|k)?sh\s+-c\s+\"?[^\"]*\Z", before)
+                search(r"\beval\s+[^;|&]*\Z|\b(?:ba|da|k)?sh\s+-c\s+\"?[^\"]*\Z", before)
                 and literal.kind == "string"
                 and "'" not in before[before.rfind('"') :]
             ):
                 lines.add(line)
                 yield Hit(use.start, "the value becomes part of a shell command")
             continue
-        if re.search(r"\beval\b", before):
+        if search(r"\beval\b", before):
             lines.add(line)
             yield Hit(use.start, "the value becomes part of a shell command")
             continue
         bare = unit.bare[start : use.start]
         if bare.rfind("[[") > bare.rfind("]]") or bare.rfind("((") > bare.rfind("))") or _SAFE_BEFORE.search(before):
             continue
-        if re.match(r"\$\{#", unit.code[use.start : use.start + 3]) or re.search(r"\$\{\w*[:#%/][^}]*\Z", before):
+        if re.match(r"\$\{#", unit.code[use.start : use.start + 3]) or search(r"\$\{\w*[:#%/][^}]*\Z", before):
             continue
         lines.add(line)
         yield Hit(use.start, "expanded without quotes")
@@ -347,15 +348,15 @@ def sql_interpolation(unit: Unit) -> Iterator[Hit]:
                 yield Hit(use.start, "the value is pasted into SQL")
             continue
         call = unit.call(use.start)
-        if call is not None and re.search(
+        if call is not None and search(
             r"(?i)printf|format|Sprintf|query|Exec|mysql|stralloc_cat\w*|str_cat\w*|strcat", call.last
         ):
             texts = [one for one in unit.literals_in(call.open, call.close) if _SQL.search(unit.content(one))]
-            if texts and re.search(r"%s|%v|'\s*\Z|\{\}", unit.content(texts[0])) and line not in lines:
+            if texts and search(r"%s|%v|'\s*\Z|\{\}", unit.content(texts[0])) and line not in lines:
                 lines.add(line)
                 yield Hit(use.start, "the value is pasted into SQL")
         elif (
-            re.search(
+            search(
                 r"[\"'].*(?:'|=\s*)[\"']\s*(?:\.|\+|\|\||<>|\+\+)\s*\Z",
                 unit.code[max(0, use.start - 200) : use.start].rpartition("\n")[2],
             )

@@ -368,8 +368,8 @@ def _dead_branches(code: str) -> list[tuple[int, int]]:
 
 def _blank_spans(text: str, spans: list[tuple[int, int]]) -> str:
     parts, position = [], 0
-    for start, end in spans:
-        start = max(start, position)
+    for begin, end in spans:
+        start = max(begin, position)
         if end <= start:
             continue
         parts.append(text[position:start])

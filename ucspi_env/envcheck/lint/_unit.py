@@ -30,6 +30,9 @@ _STATEMENT_ENDS: Final = {
 }  # fmt: skip
 _BOUNDARIES: Final = {name: re.compile(pattern, re.MULTILINE) for name, pattern in _STATEMENT_ENDS.items()}
 _LONGEST: Final = 800
+_WINDOW: Final = 12_000
+_MOST_USES: Final = 4000
+"""A file with more uses than this is generated data; what is wrong with it shows in the first thousands."""
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_]\w*")
 _BRACKETS: Final = re.compile(r"[()\[\]{}]")
 _CALLEE: Final = re.compile(r"([A-Za-z_$@][\w$]*(?:(?:::|->|\.|&\.|\?\.)[A-Za-z_]\w*)*[!?]?)(?:::<[^<>]{0,40}>)?\s*\Z")
@@ -133,6 +136,9 @@ class Unit:
         self.speaks_ucspi = UCSPI.search(self.code) is not None
         self.returns: dict[str, str] = {}
         self.copies: list[Use] | None = None
+        self._scope_texts: dict[tuple[int, int], str] = {}
+        self._use_starts: list[int] = []
+        self._strong_names: frozenset[str] | None = None
 
     # ---- places
 
@@ -330,14 +336,25 @@ class Unit:
         return FILE
 
     def scope_text(self, offset: int) -> str:
-        """Return the code of the function around ``offset``; outside of functions, of 60 lines around it."""
+        """Return the code of the function around ``offset``; outside of functions, of the lines around it.
+
+        The same string object is returned for all offsets of a function, or of a block of lines, so that questions about it
+        can be remembered; it is at most 24,000 characters long.
+        """
         scope = self.scope(offset)
-        if scope != FILE:
-            function = self.functions[scope]
-            return self.code[function.head : function.end]
-        line = self.position(offset)[0]
-        starts = self.line_starts
-        return self.code[starts[max(0, line - 31)] : starts[min(len(starts) - 1, line + 30)]]
+        key = (scope, offset // _WINDOW) if scope != FILE else (FILE, self.position(offset)[0] // 20)
+        if key not in self._scope_texts:
+            if scope != FILE:
+                function = self.functions[scope]
+                start, end = function.head, function.end
+            else:
+                starts = self.line_starts
+                start = starts[min(max(0, key[1] * 20 - 30), len(starts) - 1)]
+                end = (
+                    starts[min(len(starts) - 1, key[1] * 20 + 50)] if len(starts) > key[1] * 20 + 50 else len(self.code)
+                )
+            self._scope_texts[key] = self.code[max(start, offset - _WINDOW) : min(end, offset + _WINDOW)]
+        return self._scope_texts[key]
 
     # ---- identifiers and flow
 
@@ -348,15 +365,29 @@ class Unit:
             index: dict[str, list[int]] = {}
             for match in _IDENTIFIER.finditer(self.view):
                 index.setdefault(match[0], []).append(match.start())
-            self._index = index
+            self._index = {name: places[:_MOST_USES] for name, places in index.items()}
         return self._index
 
     @property
     def uses(self) -> list[Use]:
         """Every use of a value from the peer, in order."""
         if self._uses is None:
-            self._uses = _Flow(self).run() if self.language not in ("python", "sql") else []
+            self._uses = _Flow(self).run()[:_MOST_USES] if self.language not in ("python", "sql") else []
+            self._use_starts = [one.start for one in self._uses]
         return self._uses
+
+    def uses_between(self, start: int, end: int) -> list[Use]:
+        """Return the uses that begin in the span."""
+        uses = self.uses
+        return uses[bisect.bisect_left(self._use_starts, start) : bisect.bisect_left(self._use_starts, end)]
+
+    @property
+    def strong_names(self) -> frozenset[str]:
+        """The identifiers that hold the peer's address somewhere, by the flow."""
+        if self._strong_names is None:
+            found = (one.name.lstrip(".") for one in self.uses if one.kind == "ip" and one.strong and not one.direct)
+            self._strong_names = frozenset(found)
+        return self._strong_names
 
     def uses_of(self, *kinds: str, strong: bool = False) -> Iterator[Use]:
         """Yield the uses of these kinds; with ``strong`` only those that the flow proves."""
@@ -678,9 +709,8 @@ class _Flow:
             if sigil not in ("$", "@") and previous not in ("${", "@{"):
                 return None
             start = offset - (2 if previous in ("${", "@{") else 1)
-        elif unit.language in ("ruby", "rust") and unit.bare[offset] != view[offset]:
-            if not re.search(r"\{\Z", view[max(0, offset - 2) : offset]):
-                return None
+        elif unit.language in ("ruby", "rust") and unit.bare[offset] != view[offset] and not previous.endswith("{"):
+            return None
         return Use(start, offset + length, name, kind, strong=True)
 
     def overwritten(self, scope: int, name: str, offset: int) -> bool:
@@ -727,17 +757,21 @@ class _Flow:
 
     def follow_shell(self, use: Use) -> None:
         unit = self.unit
-        line = unit.code.rfind("\n", 0, use.start) + 1
+        line = max(unit.code.rfind("\n", 0, use.start) + 1, use.start - 300)
         match = re.search(
             r"(?:^|[\s;&|({])(?:export\s+|local\s+|readonly\s+|declare\s+(?:-\w+\s+)*|typeset\s+)?([A-Za-z_]\w*)=[\"']?\Z",
             unit.code[line : use.start],
         )
-        if match and re.match(r"[\"']?(?:\s|;|$|\))", unit.code[use.end : use.end + 2] + "\n"):
-            if (
+        if (
+            match
+            and re.match(r"[\"']?(?:\s|;|$|\))", unit.code[use.end : use.end + 2] + "\n")
+            and (
                 not re.search(r"[%#/:]", unit.code[use.start + 2 : use.end - 1])
                 or re.search(r":[-?=+]", unit.code[use.start : use.end])
-            ) and kind_of_variable(match[1]) is None:
-                self.learn(FILE, match[1], use.kind)
+            )
+            and kind_of_variable(match[1]) is None
+        ):
+            self.learn(FILE, match[1], use.kind)
         call = re.search(
             r"(?:^|[;&|({]|\bif\b|\bthen\b|!)\s*([A-Za-z_][\w-]*)((?:\s+(?:\"[^\"]*\"|[^\s\";|&]+))*)\s*\"?\Z",
             unit.code[line : use.start],
