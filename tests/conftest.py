@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.live.table import pytest_terminal_summary  # noqa: F401 - the hook prints the live tests' table
 from tests.support import Namespace, Server, default_signals, namespaces_refused, peers, start_tcpserver
 
 if TYPE_CHECKING:
