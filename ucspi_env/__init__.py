@@ -13,19 +13,6 @@ first used.
 
 from __future__ import annotations
 
-from ucspi_env._errors import (
-    BadVariableError,
-    DialectError,
-    MissingVariableError,
-    NoPeerYetError,
-    NotUnderSuperServerError,
-    PeerError,
-    ProxyError,
-    UCSPIError,
-    UnconfirmedPeerError,
-    VariableError,
-    WrongKindError,
-)
 from ucspi_env._facts import Descriptor, Facts
 from ucspi_env._identify import identify
 from ucspi_env._model import Connection, Endpoint, Problem, UnixPeer
@@ -37,6 +24,19 @@ if TYPE_CHECKING:
 
     from ucspi_env._build import EnvChange, build
     from ucspi_env._dialects import Dialect, dialect, dialects
+    from ucspi_env._errors import (
+        BadVariableError,
+        DialectError,
+        MissingVariableError,
+        NoPeerYetError,
+        NotUnderSuperServerError,
+        PeerError,
+        ProxyError,
+        UCSPIError,
+        UnconfirmedPeerError,
+        VariableError,
+        WrongKindError,
+    )
     from ucspi_env._networks import Networks
     from ucspi_env._session import Session, client_session, serve
 
@@ -74,6 +74,17 @@ __all__ = [
 ]
 
 _LAZY = {
+    "BadVariableError": "_errors",
+    "DialectError": "_errors",
+    "MissingVariableError": "_errors",
+    "NoPeerYetError": "_errors",
+    "NotUnderSuperServerError": "_errors",
+    "PeerError": "_errors",
+    "ProxyError": "_errors",
+    "UCSPIError": "_errors",
+    "UnconfirmedPeerError": "_errors",
+    "VariableError": "_errors",
+    "WrongKindError": "_errors",
     "Dialect": "_dialects",
     "EnvChange": "_build",
     "Networks": "_networks",
@@ -91,9 +102,8 @@ def __getattr__(name: str) -> object:
     if module is None:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    from importlib import import_module
-
-    value: object = getattr(import_module(f"{__name__}.{module}"), name)
+    # importlib.import_module would do, and cost as much as two of our own modules.
+    value: object = getattr(__import__(f"{__name__}.{module}", None, None, (name,)), name)
     globals()[name] = value
     return value
 
@@ -133,6 +143,8 @@ def connection(
         fd = 0 if fd is None else fd
     found = identify(environ, Facts() if fd is None else Facts.observe(fd), trust=trust)
     if strict and found.evidence == "unconfirmed":
+        from ucspi_env._errors import UnconfirmedPeerError
+
         raise UnconfirmedPeerError(
             found.remote,
             f"only variables ({found.dialect}) name it, and anything may have set them; "
@@ -156,6 +168,8 @@ def remote(
     """
     found = connection(environ, fd=fd, trust=trust, strict=strict)
     if found.remote is None:
+        from ucspi_env._errors import WrongKindError
+
         raise WrongKindError("the caller came over a UNIX-domain socket and has no IP address; see connection().unix")
     return found.remote
 

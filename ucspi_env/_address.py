@@ -170,3 +170,9 @@ def plausible_host(text: str) -> str | None:
 def plausible_info(text: str) -> str | None:
     """An ident answer that is safe to show: 1 to 512 printable ASCII characters (RFC 1413, section 6), else None."""
     return text if 0 < len(text) <= 512 and text.isascii() and text.isprintable() else None
+
+
+def shown(value: str) -> str:
+    """An untrusted value for a message: quoted, escaped, and cut to one readable line."""
+    text = ascii(value)
+    return text if len(text) <= 120 else text[:110] + "…" + text[-1]

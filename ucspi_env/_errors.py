@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ucspi_env._address import shown
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ucspi_env._model import Endpoint
@@ -19,12 +21,6 @@ __all__ = [
     "VariableError",
     "WrongKindError",
 ]
-
-
-def shown(value: str) -> str:
-    """An untrusted value for a message: quoted, escaped, and cut to one readable line."""
-    text = ascii(value)
-    return text if len(text) <= 120 else text[:110] + "…" + text[-1]
 
 
 class UCSPIError(Exception):

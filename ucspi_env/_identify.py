@@ -18,8 +18,7 @@ Step 6  No proof: the claim that PROTO points at, "unconfirmed". Nothing at all:
 
 from __future__ import annotations
 
-from ucspi_env._address import parse_port, split_port
-from ucspi_env._errors import MissingVariableError, NoPeerYetError, NotUnderSuperServerError, shown
+from ucspi_env._address import parse_port, shown, split_port
 from ucspi_env._model import Connection, Endpoint, Problem, UnixPeer
 from ucspi_env._variables import (
     ADDR,
@@ -168,6 +167,8 @@ class _Case:
     def refuse_unconnected(self, socket: Descriptor | None) -> None:
         if socket is None or socket.kind != "socket" or socket.peername is not None:
             return
+        from ucspi_env._errors import NoPeerYetError
+
         if socket.listening:
             raise NoPeerYetError(
                 f"descriptor {self.facts.fd} is a listening socket: there is no peer before accept(); "
@@ -293,6 +294,8 @@ class _Case:
         for claim in self.claims.values():
             if claim.error is not None:
                 raise claim.error
+        from ucspi_env._errors import MissingVariableError, NotUnderSuperServerError
+
         proto = self.environ.get("PROTO")
         if proto in ("TCP", "TCP6", "UDP", "SSL", "SSL6"):
             name = "SSLREMOTEIP" if proto.startswith("SSL") else "TCPREMOTEIP"

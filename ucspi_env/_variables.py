@@ -6,8 +6,7 @@ Several programs share a family; which program it was is a question for `ucspi_e
 
 from __future__ import annotations
 
-from ucspi_env._address import parse_ip, parse_port, plausible_host, plausible_info, split_port
-from ucspi_env._errors import BadVariableError, shown
+from ucspi_env._address import parse_ip, parse_port, plausible_host, plausible_info, shown, split_port
 from ucspi_env._model import Endpoint, Problem, Value
 
 TYPE_CHECKING = False
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ucspi_env._address import IPAddress
+    from ucspi_env._errors import BadVariableError
 
 
 class Family(Value):
@@ -164,11 +164,10 @@ def read_claim(family: Family, environ: Mapping[str, str]) -> Claim | None:
         _read_ssh(claim, text)
         return claim
     address, port = _split(family, text, family.remote_port, environ)
-    try:
-        ip, zone = _read_ip(family.remote_ip, address)
-    except BadVariableError as error:
-        claim.error = error
+    found = _read_ip(claim, address)
+    if found is None:
         return claim
+    ip, zone = found
     zone = zone or _interface(family, ip, environ)
     number = _read_port(claim, family.remote_port or family.remote_ip, port)
     claim.remote = Endpoint(ip, number, zone, _read_host(claim, environ), _read_info(claim, environ))
@@ -182,21 +181,28 @@ def _split(family: Family, text: str, port_name: str | None, environ: Mapping[st
     return text, environ.get(port_name) if port_name else None
 
 
-def _read_ip(name: str, text: str) -> tuple[IPAddress, str | None]:
+def _read_ip(claim: Claim, text: str) -> tuple[IPAddress, str | None] | None:
+    name = claim.family.remote_ip
     try:
         ip, zone = parse_ip(text)
     except ValueError as error:
-        raise BadVariableError(
-            name, text, str(error), f"have the super-server set {name} to the caller's address"
-        ) from None
-    if ip.is_unspecified:
-        raise BadVariableError(
-            name,
-            text,
-            "stands for an unknown address",
-            "an adapter that cannot read IPv6 addresses writes this (qmail's tcp-env does): take it out of the chain",
+        why, remedy = str(error), f"have the super-server set {name} to the caller's address"
+    else:
+        if not ip.is_unspecified:
+            return ip, zone
+        why = "stands for an unknown address"
+        remedy = (
+            "an adapter that cannot read IPv6 addresses writes this (qmail's tcp-env does): take it out of the chain"
         )
-    return ip, zone
+    claim.error = _unusable(name, text, why, remedy)
+    return None
+
+
+def _unusable(name: str, text: str, why: str, remedy: str) -> BadVariableError:
+    # Errors are imported when there is one: their classes are a fifth of what importing the library costs.
+    from ucspi_env._errors import BadVariableError
+
+    return BadVariableError(name, text, why, remedy)
 
 
 def _interface(family: Family, ip: IPAddress, environ: Mapping[str, str]) -> str | None:
@@ -327,4 +333,4 @@ def _read_ssh(claim: Claim, text: str) -> None:
         claim.remote = Endpoint(remote, parse_port(words[1]), remote_zone)
         claim.local = Endpoint(local, parse_port(words[3]), local_zone)
     except ValueError as error:
-        claim.error = BadVariableError(claim.family.remote_ip, text, str(error), "only sshd should set it")
+        claim.error = _unusable(claim.family.remote_ip, text, str(error), "only sshd should set it")

@@ -20,8 +20,8 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
 
-from ucspi_env._address import djb_text6
-from ucspi_env._errors import ProxyError, shown
+from ucspi_env._address import djb_text6, shown
+from ucspi_env._errors import ProxyError
 from ucspi_env._model import Endpoint, Value
 
 TYPE_CHECKING = False
