@@ -8,7 +8,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address
 
 from ucspi_env._address import djb_text, parse_ip
-from ucspi_env.tools import _rulesdir
+from ucspi_env.tools import _ruleslayout
 from ucspi_env.tools._rules import (
     Compiler,
     Decision,
@@ -82,16 +82,16 @@ def tree_of_lines(lines: Iterable[bytes]) -> dict[bytes, Decision]:
         except ValueError:
             continue  # a prefix that is no address
         if djb_text(ip).encode("ascii") == key:
-            tree.setdefault(_rulesdir.network_path(ip, 128), decision)
+            tree.setdefault(_ruleslayout.network_path(ip, 128), decision)
     return _with_default(tree)
 
 
 def path_of_key(key: bytes) -> bytes | None:
     """Where the rule of a key belongs; None where no file can have the name, empty where the rule can match nobody."""
     if not key:
-        return _rulesdir.DEFAULT
+        return _ruleslayout.DEFAULT
     if key[:1] == b"\0":
-        return _rulesdir.network_path(*_network(shown_key(key)))
+        return _ruleslayout.network_path(*_network(shown_key(key)))
     if not any(mark in key for mark in (b"=", b"@", b":", b".")):
         return b""
     if key[:1] != b"=" and b"@" not in key:
@@ -104,19 +104,19 @@ def path_of_key(key: bytes) -> bytes | None:
             and all(octet.isdigit() and int(octet) < 256 for octet in octets[:-1])
         ):
             network = IPv4Address(".".join([*octets[:-1], *["0"] * (5 - len(octets))]))
-            return _rulesdir.network_path(network, 8 * (len(octets) - 1))
+            return _ruleslayout.network_path(network, 8 * (len(octets) - 1))
         if text == "::ffff:":
-            return _rulesdir.network_path(IPv4Address(0), 0)
+            return _ruleslayout.network_path(IPv4Address(0), 0)
         if groups and all(len(group) <= 4 for group in groups):
             value = int("".join(group.decode("ascii").zfill(4) for group in groups).ljust(32, "0"), 16)
-            return _rulesdir.network_path(IPv6Address(value), 16 * len(groups))
+            return _ruleslayout.network_path(IPv6Address(value), 16 * len(groups))
         if not text.endswith(":"):
             try:
                 ip, _ = parse_ip(text)
             except ValueError:
                 return b""
-            return _rulesdir.network_path(ip, ip.max_prefixlen)
-    return _rulesdir.extra_path(key)
+            return _ruleslayout.network_path(ip, ip.max_prefixlen)
+    return _ruleslayout.extra_path(key)
 
 
 def _network(text: str) -> tuple[IPAddress, int]:
@@ -126,22 +126,22 @@ def _network(text: str) -> tuple[IPAddress, int]:
 
 def _environment_problems(decision: Decision) -> Iterator[str]:
     for name, value in decision.environment if decision.allowed else ():
-        if name.startswith(".") or not _rulesdir.is_file_name(to_bytes(name)):
+        if name.startswith(".") or not _ruleslayout.is_file_name(to_bytes(name)):
             yield f"no file in an env directory can set the variable {name!a}"
         elif value.rstrip(" \t") != value:
             yield f"the value of {name!a} ends with a blank, which env directories drop"
-        elif len(to_bytes(value)) >= _rulesdir.MAX_VALUE:
-            yield f"the value of {name!a} is longer than env directories are read ({_rulesdir.MAX_VALUE} bytes)"
+        elif len(to_bytes(value)) >= _ruleslayout.MAX_VALUE:
+            yield f"the value of {name!a} is longer than env directories are read ({_ruleslayout.MAX_VALUE} bytes)"
 
 
 def _with_default(tree: dict[bytes, Decision]) -> dict[bytes, Decision]:
     """The tree with its rule for everybody else where s6 understands it, if no rules on names come before that one."""
-    default = tree.pop(_rulesdir.DEFAULT, Decision(True))
+    default = tree.pop(_ruleslayout.DEFAULT, Decision(True))
     if any(path.startswith(b"tcpserver/=.") or path == b"tcpserver/=" for path in tree):
-        tree[_rulesdir.DEFAULT] = default
+        tree[_ruleslayout.DEFAULT] = default
     else:
-        tree.setdefault(_rulesdir.network_path(IPv4Address(0), 0), default)
-        tree.setdefault(_rulesdir.network_path(IPv6Address(0), 0), default)
+        tree.setdefault(_ruleslayout.network_path(IPv4Address(0), 0), default)
+        tree.setdefault(_ruleslayout.network_path(IPv6Address(0), 0), default)
     return tree
 
 
@@ -172,12 +172,12 @@ def lines_of_tree(tree: Mapping[bytes, Decision]) -> list[bytes]:
                 if length < ip.max_prefixlen:
                     networks[path] = decision
                 rules.append((_address_of(ip, length), decision))
-            elif section == b"tcpserver" and path != _rulesdir.DEFAULT:
+            elif section == b"tcpserver" and path != _ruleslayout.DEFAULT:
                 rules.append((name, decision))
         except ValueError as error:
             problems.append(f"{to_text(path)!a}: {error}")
     rules += _rules_on_names(tree, networks, problems)
-    rules.append((b"", tree.get(_rulesdir.DEFAULT, Decision(False))))
+    rules.append((b"", tree.get(_ruleslayout.DEFAULT, Decision(False))))
     if not problems:
         rules = _with_empty_address(rules, networks)
     lines: list[bytes] = []
@@ -195,7 +195,7 @@ def _named_network(path: bytes, name: bytes) -> tuple[IPAddress, int]:
     text, _, digits = name.decode("ascii", "replace").rpartition("_")
     try:
         ip, length = _network(f"{text}/{digits}")
-        if _rulesdir.network_path(ip, length) == path:
+        if _ruleslayout.network_path(ip, length) == path:
             return ip, length
     except ValueError:
         pass  # the message below says what a name must look like, whatever is wrong with this one
@@ -225,7 +225,7 @@ def _rules_on_names(
         problems.append("rules in reversedns and on host names in tcpserver cannot be put into one order")
     for path, decision in names.items():
         name = path.partition(b"/")[2]
-        if path == _rulesdir.ANY_HOST:
+        if path == _ruleslayout.ANY_HOST:
             rules.append((b"=", decision))
             continue
         differs = next((other for other, said in networks.items() if not same_outcome(said, decision)), None)
@@ -241,7 +241,7 @@ def _with_empty_address(
     rules: list[tuple[bytes, Decision]], networks: Mapping[bytes, Decision]
 ) -> list[tuple[bytes, Decision]]:
     """``0.0.0.0/0`` and ``::/0`` as the empty address, which C knows too, where they say the same and come last."""
-    everybody = [networks.get(_rulesdir.network_path(kind(0), 0)) for kind in (IPv4Address, IPv6Address)]
+    everybody = [networks.get(_ruleslayout.network_path(kind(0), 0)) for kind in (IPv4Address, IPv6Address)]
     if everybody[0] is None or everybody[1] is None or not same_outcome(everybody[0], everybody[1]):
         return rules
     if any(address == b"=" or address.startswith(b"=.") for address, _ in rules):
