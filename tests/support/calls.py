@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -60,7 +61,10 @@ def call(
                 connection.shutdown(socket.SHUT_WR)
             while chunk := connection.recv(65536):
                 received += chunk
-        except (ConnectionResetError, BrokenPipeError):
+        except OSError as error:
+            # ENOTCONN: the reset came before the shutdown.
+            if error.errno not in (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN):
+                raise
             reset = True
     return Answer(bytes(received), str(ip), own_port, reset)
 

@@ -27,6 +27,7 @@ def test_out_of_descriptors_it_warns_once_does_not_spin_and_recovers(tcpserver: 
     """A1: C retries at once, silently, at full speed."""
     server = tcpserver("-vRHl0", "127.0.0.1", "0", "cat")
     assert call(server.port, send=b"before").data == b"before"
+    server.wait_for_line("status: 0/40", count=2)
     subprocess.run(["prlimit", "--pid", str(server.pid), "--nofile=3:1024"], check=True)
     callers = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(3)]
     warning = "tcpserver: warning: unable to accept, trying again every 0.1 s: process cannot open more files"

@@ -52,7 +52,7 @@ def test_drain_gives_up_after_its_time_and_says_so(tcpserver: Callable[..., Serv
         assert caller.recv(1) == b"\n"
         server.signal(signal.SIGTERM)
         assert server.wait() == 0
-        server.wait_for_line("tcpserver: warning: stopping, 1 programs are still running")
+        server.wait_for_line("tcpserver: warning: stopping, programs still running: 1")
         caller.sendall(b"y")
         assert caller.recv(1) == b"y"
 

@@ -85,6 +85,13 @@ def test_a_resolver_that_is_not_there_leaves_the_name_unset(tcpserver: Callable[
     assert call(server.port).data == b"unset unset unset unset\n"
 
 
+def test_a_resolver_setting_that_is_no_address_is_mentioned_at_start(tcpserver: Callable[..., Server]) -> None:
+    environ = {"PATH": os.environ["PATH"], "DNSCACHEIP": "127.0.0.1:9,nonsense"}
+    server = tcpserver("-Rl0", "127.0.0.1", "0", *NAMES, env=environ)
+    assert call(server.port).data == b"0 unset unset unset\n"
+    assert server.lines[0].startswith("tcpserver: warning: DNSCACHEIP: 'nonsense' is not an IP address")
+
+
 def test_one_callers_slow_dns_delays_nobody_else(tcpserver: Callable[..., Server]) -> None:
     """The first caller's query is answered only when the second one has been served; also with a single slot (A27)."""
     asked = threading.Event()

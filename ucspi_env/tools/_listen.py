@@ -177,7 +177,7 @@ def inherited_listeners(program: str, environ: Mapping[str, str]) -> list[socket
     if pid != str(os.getpid()):
         state = f"is {pid!r}, this is process {os.getpid()}" if pid else "is not set"
         raise fatal(program, f"unable to take listening sockets: $LISTEN_PID {state}")
-    sockets = []
+    sockets: list[socket.socket] = []
     for fd in range(FIRST_FD, FIRST_FD + int(count)):
         try:
             sock = socket.socket(fileno=fd)

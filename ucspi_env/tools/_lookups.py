@@ -5,6 +5,8 @@ None of it is true because somebody said so. A failed look-up turns nobody away;
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from ucspi_env._model import Endpoint
 from ucspi_env.tools._tasks import gather
 
@@ -39,12 +41,13 @@ class Lookups:
         """Whether there is anything to look up."""
         return self.local_name is None or self._remote_name or self._ident is not None
 
-    def prepare(self) -> None:
-        """Import what the look-ups need, while this process may still read it."""
+    def prepare(self) -> str:
+        """Import what the look-ups need, while this process may still read it; returns a warning, or nothing."""
         if self._remote_name or self.local_name is None:
             self.resolver.servers()
         if self._ident is not None:
-            from ucspi_env.tools import _ident  # noqa: F401 - for `task`
+            import_module("ucspi_env.tools._ident")
+        return self._resolver.warning if self._resolver is not None else ""
 
     @property
     def resolver(self) -> Resolver:

@@ -65,7 +65,7 @@ class Loop:
         reload: Callable[[], None],
         warn: Callable[[str], None],
     ) -> None:
-        self._listeners = list(listeners)
+        self._listeners = tuple(listeners)
         self._reception = reception
         self._selector = selector
         self._tasks = tasks
@@ -89,16 +89,16 @@ class Loop:
         """
         self._reception.say_status()
         while not self._finished():
-            self._watch(self._paused_until is None and self._reception.open())
+            self._watch(self._paused_until is None and self._grace_ends is None and self._reception.open())
             turn = self._selector.select(self._timeout())
             for key, _ in turn:
                 if key.data is None:
                     self._on_signals()
             for key, _ in turn:
-                if isinstance(key.data, tuple):
-                    self._tasks.on_event(*key.data)
-                elif key.data is not None:
+                if key.data in self._listeners:
                     self._accept(key.data)
+                elif key.data is not None:
+                    self._tasks.on_event(*key.data)
             self._on_time(time.monotonic())
             self._reception.serve(LAUNCHES_PER_TURN)
         return 0
@@ -185,7 +185,6 @@ class Loop:
         self._watch(False)
         for listener in self._listeners:
             listener.close()
-        self._listeners.clear()
         self._grace_ends = now + STOP_GRACE
         if self._drain is not None:
             self._drain_ends = now + self._drain
@@ -203,5 +202,5 @@ class Loop:
             return True
         if now < self._drain_ends:
             return False
-        self._warn(f"stopping, {self._reception.running()} programs are still running")
+        self._warn(f"stopping, programs still running: {self._reception.running()}")
         return True

@@ -73,7 +73,9 @@ def become(program: str, identity: Identity) -> None:
             os.setuid(identity.uid)
         except OSError as error:
             raise fatal(program, "unable to set uid", error) from None
-        if set(os.getresuid()) != {identity.uid}:
+        # macOS has no saved id to ask for; setuid(2) by root sets it there as well.
+        left = os.getresuid() if hasattr(os, "getresuid") else (os.getuid(), os.geteuid())
+        if set(left) != {identity.uid}:
             raise fatal(program, "unable to set uid: the former user id could be taken back")
 
 

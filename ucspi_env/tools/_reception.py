@@ -20,6 +20,7 @@ import contextlib
 import errno
 import os
 import socket
+import sys
 import time
 from collections import deque
 
@@ -32,7 +33,7 @@ from ucspi_env.tools._tasks import Wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any, TypeAlias
 
     from ucspi_env._networks import Networks
@@ -46,13 +47,17 @@ if TYPE_CHECKING:
     from ucspi_env.tools._rulesfile import RulesFile
     from ucspi_env.tools._tasks import Outcome, Task, Tasks
 
-    SocketAddress: TypeAlias = tuple[Any, ...]
+    SocketAddress: TypeAlias = Any
+    """A tuple of 2 or 4, as the family has it."""
 
 BANNER_TIMEOUT = 30.0  # seconds for a caller who does not read the banner
 HEADER_GRACE = 0.1
 """Seconds that a caller who is no balancer may keep silent before they are served; one who begins with a PROXY header
 is dropped."""
 _V1_START = b"PROXY "
+# Everywhere but on Linux an accepted socket is as non-blocking as the listening one, and so would the program's be.
+_INHERITS_MODE = not sys.platform.startswith("linux")
+_IPV4_ADDRESS = 2  # a socket address of IPv4 has two parts, one of IPv6 four
 
 QUIET, ERRORS, VERBOSE = range(3)
 
@@ -214,7 +219,8 @@ class Reception:
 
     def say_status(self) -> None:
         """Log how many slots are taken."""
-        self._say(self._lines.status(self._limits.taken))
+        if self._verbose:
+            write_line(self._lines.status(self._limits.taken))
 
     # --- The way ------------------------------------------------------------------------------------------------------
 
@@ -227,7 +233,9 @@ class Reception:
             sock.close()
             return
         settings = self._settings
-        if settings.kill_options and sock.family == socket.AF_INET:
+        if _INHERITS_MODE:
+            sock.setblocking(True)
+        if settings.kill_options and len(peer) == _IPV4_ADDRESS:
             # Nothing to kill, or nothing to be done about it: as in C, no reason to turn anybody away.
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, b"")
@@ -443,7 +451,7 @@ class Reception:
 
     # --- Means --------------------------------------------------------------------------------------------------------
 
-    def _wait(self, call: Call, task: Task[Any], then: Any) -> None:
+    def _wait(self, call: Call, task: Task[Any], then: Callable[[Call, Outcome[Any]], None]) -> None:
         """Go on with ``then(call, outcome)`` when the task has ended."""
         self._waiting[call] = None
         call.task = task

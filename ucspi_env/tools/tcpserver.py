@@ -21,6 +21,7 @@ from __future__ import annotations
 import os
 import socket
 from functools import partial
+from importlib import import_module
 
 from ucspi_env._model import Value
 from ucspi_env.tools import _privileges
@@ -359,7 +360,9 @@ def _loop(
         program=config.argv[0],
         tasks=tasks,
     )
-    lookups.prepare()
+    warning = lookups.prepare()
+    if warning:
+        _warn(config, warning)
     return Loop(
         listeners,
         reception,
@@ -375,9 +378,9 @@ def _loop(
 def _rules(config: Config) -> RulesFile | None:
     if config.rules is None:
         return None
-    from ucspi_env.tools import _rulesdir  # noqa: F401 - imported before privileges are given up, as everything is
     from ucspi_env.tools._rulesfile import RulesFile
 
+    import_module("ucspi_env.tools._rulesdir")
     return RulesFile(config.rules, missing_ok=config.rules_optional)
 
 
