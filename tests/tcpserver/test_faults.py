@@ -52,7 +52,7 @@ def test_a_shortage_of_the_machine_is_waited_out(tcpserver: Callable[..., Server
     server = tcpserver("-RHl0", "127.0.0.1", "0", "cat", command=injected(f"accept4:error={error}:when=1..3"))
     assert call(server.port, send=b"x").data == b"x"
     assert call(server.port, send=b"y").data == b"y"
-    assert len([line for line in server.lines if "unable to accept" in line]) == 1
+    assert len([line for line in server.stop() if "unable to accept" in line]) == 1
 
 
 @pytest.mark.peer("strace")
@@ -79,6 +79,7 @@ def test_a_process_that_cannot_be_made_costs_its_caller_only(tcpserver: Callable
     first = call(server.port, send=b"x")
     assert first.data == b""
     assert call(server.port, send=b"y").data == b"y"
+    server.wait_for_line(" end ")
     assert server.lines[1:5] == [
         "tcpserver: status: 1/40",
         "tcpserver: pid 0 from 127.0.0.1",

@@ -88,6 +88,7 @@ class Loop:
             Stop: a listening socket has become unusable.
         """
         self._reception.say_status()
+        self._reap()  # what a former self started may have ended before SIGCHLD was watched
         while not self._finished():
             self._watch(self._paused_until is None and self._grace_ends is None and self._reception.open())
             turn = self._selector.select(self._timeout())
