@@ -137,8 +137,7 @@ def _operator_matches(unit: Unit, use: Use) -> Iterator[Match]:
     if not operator or (operator[1] == "~" and unit.language != "awk"):
         return
     if unit.language == "sh":
-        line_end = unit.code.find("\n", operator.end())
-        rest = unit.code[operator.end() : line_end if line_end >= 0 else len(unit.code)]
+        rest = unit.line_after(operator.end())
         pattern = re.split(r"\s+\]\]|\s&&|\s\|\|", rest)[0].strip("'\"")
         yield Match(use, pattern, use.start, False, None)
         return
@@ -192,8 +191,7 @@ def _call_matches(unit: Unit, use: Use) -> Iterator[Match]:
 
 
 def _shell_matches(unit: Unit, use: Use) -> Iterator[Match]:
-    line_end = unit.code.find("\n", use.end)
-    rest = unit.code[use.end : line_end if line_end >= 0 else len(unit.code)]
+    rest = unit.line_after(use.end)
     piped = re.match(r"[\"'}\s]*\|\s*(?:e?grep|grep|sed|awk|gawk|expr)\b(?:\s+-\S+)*\s+", rest)
     if piped:
         literal = unit.literal_at(use.end + piped.end())
@@ -216,20 +214,30 @@ class Globbed:
     offset: int
 
 
-def case_branches(unit: Unit) -> Iterator[Globbed]:
-    """Yield the branches of the shell's ``case`` statements over addresses."""
+def case_branches(unit: Unit) -> list[Globbed]:
+    """Return the branches of the shell's ``case`` statements over addresses."""
+    if unit.language != "sh":
+        return []
+    if unit.branches is None:
+        unit.branches = list(_case_branches(unit))
+    return unit.branches
+
+
+_CASE_IN: Final = re.compile(r"[\"'}.]{0,3}\s{1,20}in\b")
+_CASE_END: Final = re.compile(r"\besac\b|\bcase\b")
+_BRANCH: Final = re.compile(r"(?:^|;;|\bin\b)[ \t]*\n?[ \t]*\(?([^\s()#;][^()\n;]{0,200})\)", re.MULTILINE)
+
+
+def _case_branches(unit: Unit) -> Iterator[Globbed]:
     for use in unit.uses_of("ip"):
-        head = re.compile(r"(?:[\"'}\s]|\.)*\s+in\b").match(unit.code, use.end)
-        before = unit.code[unit.code.rfind("\n", 0, use.start) + 1 : use.start]
-        if not head or not search(r"\bcase\s+[\"']?\.?\Z", before):
+        head = _CASE_IN.match(unit.code, use.end)
+        if not head or not re.search(r"\bcase\s+[\"']?\.?\Z", unit.line_before(use.start)):
             continue
         position = head.end()
-        end = re.compile(r"\besac\b").search(unit.bare, position)
+        end = _CASE_END.search(unit.bare, position, position + 4000)
         stop = min(end.start() if end else len(unit.code), position + 4000)
-        for branch in re.compile(r"(?:^|;;|\bin\b)\s*\(?([^\s()#;][^()\n;]*)\)", re.MULTILINE).finditer(
-            unit.code, position - 2, stop
-        ):
-            for glob in re.compile(r"[^|\s\"']+").finditer(branch[1]):
+        for branch in _BRANCH.finditer(unit.code, position - 2, stop):
+            for glob in re.finditer(r"[^|\s\"']+", branch[1]):
                 yield Globbed(use, glob[0], branch.start(1) + glob.start())
 
 

@@ -324,7 +324,7 @@ def substring_match(unit: Unit) -> Iterator[Hit]:
     """
     for use in unit.uses_of("ip", strong=True):
         if unit.language == "sh":
-            line = unit.code[unit.code.rfind("\n", 0, use.start) + 1 : use.start]
+            line = unit.line_before(use.start)
             command = search(r"(?:^|[|;&(`!]|\b(?:if|while|then|do)\b)\s*(?:[ef]?grep|rg|zgrep)\b([^|;&`]*)\Z", line)
             if command:
                 options = command[1]
@@ -641,7 +641,7 @@ def sentinel_fallback(unit: Unit) -> Iterator[Hit]:
             if default and (default[1] in SENTINELS):
                 yield Hit(use.start, f"an unknown peer becomes {default[1]!r}")
         for found in re.finditer(
-            r"(?m)(?:^|;|&&|\|\||then|\{)\s*(?:export\s+)?(\w+)=[\"']?(127\.0\.0\.1|0\.0\.0\.0|localhost)[\"']?",
+            r"(?m)(?:^|;|&&|\|\||then|\{)[ \t]*(?:export[ \t]+)?(\w+)=[\"']?(127\.0\.0\.1|0\.0\.0\.0|localhost)[\"']?",
             unit.code,
         ):
             line = unit.code[unit.code.rfind("\n", 0, found.start(1)) + 1 : found.end()]

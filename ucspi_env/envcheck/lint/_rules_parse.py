@@ -73,8 +73,7 @@ def _shell_cuts(unit: Unit, use: Use) -> str | None:
     trimmed = re.match(r"\$\{\w+(?:%%?|\##?)\s*[\"']?\*?\\?\.\*?", text)
     if trimmed or re.match(r"\$\{\w+//?\\?\.(?:/|\})", text):
         return text
-    line_end = unit.code.find("\n", use.end)
-    rest = unit.code[use.end : line_end if line_end >= 0 else len(unit.code)]
+    rest = unit.line_after(use.end)
     piped = re.match(
         r"[\"'}\s]*(?:\)\s*)?(?:\||<<<)?\s*\|?\s*(cut\s[^|]*-d\s*['\"]?\\?\.|[gm]?awk\s[^|]*-F\s*['\"]?(?:\\+)?(?:\[\.\]|\.)|sed\s[^|]*\\\.|tr\s[^|]*['\"]?\.['\"]?\s|rev\b)",
         rest,
@@ -463,8 +462,7 @@ def first_colon_split(unit: Unit) -> Iterator[Hit]:
     for use in unit.uses_of("ip"):
         if unit.language == "sh":
             text = unit.code[use.start : use.end]
-            line_end = unit.code.find("\n", use.end)
-            rest = unit.code[use.end : line_end if line_end >= 0 else len(unit.code)]
+            rest = unit.line_after(use.end)
             if re.match(r"\$\{\w+(?:%%:\*|#\*:|%%\[!:\])", text) or re.match(
                 r"[\"'}\s]*\|\s*(?:cut\s[^|]*-d\s*['\"]?:|[gm]?awk\s[^|]*-F\s*['\"]?:)", rest
             ):

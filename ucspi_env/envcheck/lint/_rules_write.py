@@ -282,7 +282,7 @@ def _shell_expansions(unit: Unit) -> Iterator[Hit]:
         if line in lines:
             continue
         literal = unit.literal_at(use.start)
-        start = unit.code.rfind("\n", 0, use.start) + 1
+        start = max(unit.code.rfind("\n", 0, use.start) + 1, use.start - 400)
         before = unit.code[start : use.start]
         if literal is not None:
             if (

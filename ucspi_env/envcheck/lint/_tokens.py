@@ -73,7 +73,7 @@ _MASTERS: Final[dict[str, str]] = {
     "rust": rf"(?P<c>//[^\n]*+)|(?P<n>/\*)|(?P<w>\bb?r\#*+\")|(?P<s>{_DQ})|(?P<r>'(?:[^'\\\n]|\\[^u\n]|\\u\{{[^}}]*\}})')",
     "awk": rf"(?P<c>{_HASH})|(?P<s>{_DQ_LINE})|(?P<d>/)",
     "haskell": rf"(?P<c>--+(?![!#$%&*+./<=>?@\\^|~:])[^\n]*+)|(?P<n>\{{-)|(?P<s>{_DQ_LINE})|(?P<r>(?<![\w'])'(?:[^'\\\n]|\\[^\n]{{1,6}}?)')",
-    "sql": rf"(?P<c>--[^\n]*+|{_C_BLOCK}|^\s*\#[^\n]*+)|(?P<r>'[^']*+(?:''[^']*+)*+(?:'|\Z))",
+    "sql": rf"(?P<c>--[^\n]*+|{_C_BLOCK}|^[ \t]*\#[^\n]*+)|(?P<r>'[^']*+(?:''[^']*+)*+(?:'|\Z))",
     "python": rf"(?P<c>{_HASH})|(?P<t>[\"']{{3}})|(?P<s>{_DQ_LINE}|{_SQ_LINE})",
 }
 _COMPILED: Final = {name: re.compile(pattern, re.DOTALL | re.MULTILINE) for name, pattern in _MASTERS.items()}

@@ -13,10 +13,13 @@ import bisect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ucspi_env.envcheck.lint._names import UCSPI, is_ipish, is_peerish, kind_of_tail, kind_of_variable
 from ucspi_env.envcheck.lint._tokens import Literal, Tokens, tokenize
+
+if TYPE_CHECKING:
+    from ucspi_env.envcheck.lint._match import Globbed
 
 FILE: Final = -1
 """The scope of names that no function declares."""
@@ -30,6 +33,7 @@ _STATEMENT_ENDS: Final = {
 }  # fmt: skip
 _BOUNDARIES: Final = {name: re.compile(pattern, re.MULTILINE) for name, pattern in _STATEMENT_ENDS.items()}
 _LONGEST: Final = 800
+_DEEPEST: Final = 100
 _WINDOW: Final = 12_000
 _MOST_USES: Final = 4000
 """A file with more uses than this is generated data; what is wrong with it shows in the first thousands."""
@@ -136,6 +140,9 @@ class Unit:
         self.speaks_ucspi = UCSPI.search(self.code) is not None
         self.returns: dict[str, str] = {}
         self.copies: list[Use] | None = None
+        self.branches: list[Globbed] | None = None
+        self._calls: dict[int, Call | None] = {}
+        self._arguments: dict[int, list[tuple[int, int]]] = {}
         self._scope_texts: dict[tuple[int, int], str] = {}
         self._use_starts: list[int] = []
         self._strong_names: frozenset[str] | None = None
@@ -159,6 +166,15 @@ class Unit:
         start = self.code.rfind("\n", 0, offset) + 1
         end = self.code.find("\n", offset)
         return self.code[start : end if end >= 0 else len(self.code)]
+
+    def line_before(self, offset: int) -> str:
+        """Return the code between the start of the line and ``offset``, at most the last 400 characters of it."""
+        return self.code[max(self.code.rfind("\n", 0, offset) + 1, offset - 400) : offset]
+
+    def line_after(self, offset: int) -> str:
+        """Return the code from ``offset`` to the end of the line, at most 400 characters of it."""
+        end = self.code.find("\n", offset, offset + 400)
+        return self.code[offset : end if end >= 0 else offset + 400]
 
     def statement(self, offset: int) -> tuple[int, int]:
         """Return the span of the statement that holds ``offset``; at most 800 characters to each side."""
@@ -226,7 +242,9 @@ class Unit:
         """Yield the brackets around ``offset``, innermost first, as (opening, closing) offsets."""
         opens, closes, parents = self.brackets
         at = bisect.bisect_left(opens, offset) - 1
-        while at >= 0:
+        for _ in range(_DEEPEST):
+            if at < 0:
+                return
             if closes[at] >= offset:
                 yield opens[at], closes[at]
             at = parents[at]
@@ -244,6 +262,11 @@ class Unit:
 
     def call(self, offset: int) -> Call | None:
         """Return the innermost call that ``offset`` is an argument of, or None. Mere parentheses are looked through."""
+        if offset not in self._calls:
+            self._calls[offset] = self._find_call(offset)
+        return self._calls[offset]
+
+    def _find_call(self, offset: int) -> Call | None:
         for opening, closing in self.around(offset):
             mark = self.bare[opening]
             if mark == "{" and self.family in ("c", "go", "rust", "perl", "php") and closing - opening > 300:
@@ -295,6 +318,11 @@ class Unit:
 
     def arguments(self, call: Call) -> list[tuple[int, int]]:
         """Return the spans of the call's arguments."""
+        if call.open not in self._arguments:
+            self._arguments[call.open] = self._find_arguments(call)
+        return self._arguments[call.open]
+
+    def _find_arguments(self, call: Call) -> list[tuple[int, int]]:
         spans: list[tuple[int, int]] = []
         start, depth = call.open + 1, 0
         end = min(call.close, call.open + 4000)
@@ -787,7 +815,7 @@ class _Flow:
         unit = self.unit
         text = unit.code[start : use.start]
         if unit.language == "haskell":
-            text = unit.code[unit.code.rfind("\n", 0, use.start) + 1 : use.start]
+            text = unit.line_before(use.start)
         found = None
         for found in re.finditer(
             r"(?<![=!<>~|&+\-*/.])(?:\|\|=|//=|\?\?=|:=|<-|=(?![=~>])|=>|(?<![:\w]):(?![:=]))|(?<=[\w'\"]):(?=\s)", text
