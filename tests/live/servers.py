@@ -209,7 +209,7 @@ ROWS = (
     Row("socat EXEC,nofork", ("socat",), socat("EXEC:{},nofork")),
     Row("ncat -e", ("ncat",), ncat("-e"), evidence=("proof",), refuses=(DUAL,)),
     Row("ncat --sh-exec", ("ncat",), ncat("--sh-exec"), evidence=("proof",), refuses=(DUAL,)),
-    Row("xinetd", ("xinetd",), xinetd),
+    Row("xinetd", ("xinetd",), xinetd, root=True),
     Row("inetd (openbsd-inetd)", ("inetd",), openbsd_inetd, evidence=("kernel",), root=True),
     Row("inetutils-inetd", ("inetutils-inetd",), inetutils(), evidence=("kernel",), root=True),
     Row("inetutils-inetd --environment", ("inetutils-inetd",), inetutils("--environment"), root=True),

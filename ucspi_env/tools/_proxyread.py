@@ -30,7 +30,7 @@ _TEXT_MAX = 100  # of a TLS version or cipher; real ones have about 30
 
 
 class BalancerGone(ProxyError):  # noqa: N818 - not an error either: how HAProxy's health checks end
-    """The balancer reset the connection before a byte of the header could be read.
+    """The balancer reset the connection before the whole header could be read.
 
     HAProxy's plain ``check`` connects, sends LOCAL and resets at once, so this is what a health check looks like to
     those who are not quick enough. Nobody is there to be served, and nothing is wrong.
@@ -57,7 +57,7 @@ def read_header(fd: int, timeout: float) -> ProxyHeader:
         timeout: seconds until the header has to be complete.
 
     Raises:
-        BalancerGone: the connection was reset before a byte could be read.
+        BalancerGone: the connection was reset before the header was complete.
         ProxyError: no header came, or something else did; the message is a reason such as "timed out".
     """
     import select
@@ -72,7 +72,7 @@ def read_header(fd: int, timeout: float) -> ProxyHeader:
         except BlockingIOError:
             continue
         except OSError as error:
-            raise _failed(data, error) from error
+            raise _failed(error) from error
         if not chunk:
             raise _ended(data)
         data += chunk
@@ -95,7 +95,7 @@ def proxy_header(sock: socket, timeout: float) -> Task[ProxyHeader]:
         timeout: seconds, from the task's start, until the header has to be complete.
 
     Raises:
-        BalancerGone: the connection was reset before a byte could be read.
+        BalancerGone: the connection was reset before the header was complete.
         ProxyError: no header came, or something else did; the message is a reason such as "timed out".
     """
     from socket import MSG_DONTWAIT, MSG_PEEK
@@ -117,7 +117,7 @@ def proxy_header(sock: socket, timeout: float) -> Task[ProxyHeader]:
             if not (yield Wait(until, read=[sock])):
                 raise ProxyError("timed out") from None
         except OSError as error:
-            raise _failed(data, error) from error
+            raise _failed(error) from error
         else:
             if found is not None and len(data) == length:
                 return found[0]
@@ -125,9 +125,8 @@ def proxy_header(sock: socket, timeout: float) -> Task[ProxyHeader]:
                 raise ProxyError("timed out")
 
 
-def _failed(data: bytes, error: OSError) -> ProxyError:
-    gone = isinstance(error, ConnectionResetError) and not data
-    return (BalancerGone if gone else ProxyError)(error_text(error))
+def _failed(error: OSError) -> ProxyError:
+    return (BalancerGone if isinstance(error, ConnectionResetError) else ProxyError)(error_text(error))
 
 
 def _ended(data: bytes) -> ProxyError:

@@ -133,7 +133,7 @@ def _admit(options: Options, environ: Mapping[str, str]) -> dict[str, str]:
         header = read_header(CONNECTION, options.timeout)
         connection = proxied(header)
     except BalancerGone as error:
-        raise _done(options, f"{caller} has gone before it said anything") from error
+        raise _done(options, f"{caller} has gone before it sent a header") from error
     except ProxyError as error:
         raise fatal(NAME, f"unable to read PROXY header from {caller}: {error}") from error
     if connection is None:
