@@ -64,7 +64,6 @@ from ucspi_env.tools._proxyread import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import NoReturn
 
     from ucspi_env._networks import Networks
 
@@ -88,7 +87,7 @@ class Options:
         self.keep_local = "l" in letters
         self.keep_unknown = "u" in letters
         self.timeout = DEFAULT_TIMEOUT
-        nets = []
+        nets: list[str] = []
         for letter, value in found:
             if letter == "t":
                 self.timeout = leading_number(value)
@@ -106,7 +105,7 @@ class Options:
             raise usage(NAME, SYNOPSIS, f"unable to use -n: {error}") from error
 
 
-def main(arguments: Sequence[str]) -> NoReturn:
+def main(arguments: Sequence[str]) -> int:
     """The program."""
     options = Options(arguments)
     try:
@@ -115,12 +114,12 @@ def main(arguments: Sequence[str]) -> NoReturn:
         raise Stop(stop.status, *(stop.lines if options.verbosity else ())) from None
     default_signals()
     try:
-        run_program(options.argv, environ, _replace)
+        return run_program(options.argv, environ, _replace)
     except OSError as error:
         raise fatal(NAME, f"unable to run {options.argv[0]}", error) from error
 
 
-def _replace(path: str, argv: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
+def _replace(path: str, argv: Sequence[str], environ: Mapping[str, str]) -> int:
     os.execve(path, list(argv), environ)
 
 
