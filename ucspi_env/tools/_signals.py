@@ -41,6 +41,12 @@ class SignalWatch:
         seen, self._seen = self._seen, set()
         return seen
 
+    def close(self) -> None:
+        """Stop waking anybody; the signals are still caught, and then nothing happens."""
+        signal.set_wakeup_fd(-1)
+        self._reader.close()
+        self._writer.close()
+
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self._seen.add(number)
 

@@ -257,7 +257,10 @@ def serve(config: Config) -> int:
         ports = dict.fromkeys(str(listener.getsockname()[1]) for listener in listeners)
         write_line("\n".join(ports), 1)
     release_standard_streams()
-    return loop.run()
+    try:
+        return loop.run()
+    finally:
+        signals.close()
 
 
 def _lookups(config: Config) -> Lookups:
