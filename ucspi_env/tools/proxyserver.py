@@ -64,6 +64,7 @@ from ucspi_env.tools._proxyread import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import NoReturn
 
     from ucspi_env._networks import Networks
 
