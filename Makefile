@@ -27,11 +27,11 @@ lint: $(VENV)/.tools
 typing: $(VENV)/.tools
 	$(RUN) -m mypy
 
-pytest: $(VENV)/.tools
+pytest: $(VENV)/.tests
 	$(RUN) -Im pytest -n auto $(PYTEST)
 
 # Without the stamp the next of the other targets puts the editable package back.
-test-wheel: $(VENV)/.tools
+test-wheel: $(VENV)/.tests
 	rm -rf build/wheel $(VENV)/.package
 	$(RUN) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheel .
 	$(RUN) -m pip install --quiet --no-deps --force-reinstall build/wheel/*.whl
@@ -53,6 +53,10 @@ $(VENV)/.package: $(VENV)/.made pyproject.toml
 	$(RUN) -m pip install --quiet --no-build-isolation --editable .
 	touch $@
 
-$(VENV)/.tools: $(VENV)/.package
+$(VENV)/.tests: $(VENV)/.package
+	$(RUN) -m pip install --quiet --group tests
+	touch $@
+
+$(VENV)/.tools: $(VENV)/.tests
 	$(RUN) -m pip install --quiet --group dev
 	touch $@

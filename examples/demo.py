@@ -3,8 +3,8 @@
 
     python examples/demo.py [PROGRAM]
 
-PROGRAM is `servers/whoami.py` unless given. Its first line, "you are ADDRESS", is put beside the address that the
-kernel gave the caller. The exit status is 1 if any of them is wrong.
+PROGRAM is `servers/whoami.py` unless given. Its answer, "you are ADDRESS" and "you called ADDRESS", is put beside what
+the kernel says of the caller's own socket. The exit status is 1 if any of them is wrong.
 """
 
 import os
@@ -41,13 +41,18 @@ def start(program: str, *options: str) -> tuple[subprocess.Popen[bytes], int]:
     return process, int(port)
 
 
-def ask(host: str, port: int) -> tuple[str, list[str]]:
-    """Call once: who the kernel says we are, and the lines of the answer."""
+def show(address: tuple[str, int]) -> str:
+    """An address and port as people write them."""
+    return "[{}]:{}".format(*address) if ":" in address[0] else "{}:{}".format(*address)
+
+
+def ask(host: str, port: int) -> tuple[str, str]:
+    """Call once: who called whom in the kernel's words, and in the server's."""
     with socket.create_connection((host, port), timeout=PATIENCE) as connection:
-        ip, own_port = connection.getsockname()[:2]
+        truth = [show(connection.getsockname()[:2]), show(connection.getpeername()[:2])]
         with connection.makefile("r", encoding="utf-8", errors="replace") as answer:
-            lines = answer.read().splitlines()
-    return f"[{ip}]:{own_port}" if ":" in ip else f"{ip}:{own_port}", lines
+            said = [line.split()[-1] for line in answer.read().splitlines() if line.startswith("you ")]
+    return " -> ".join(truth), " -> ".join(said) or "nothing"
 
 
 def has_ipv6() -> bool:
@@ -66,15 +71,14 @@ def main(program: str) -> int:
     if not has_ipv6():
         hosts.remove("::1")
         print("This machine has no IPv6; showing IPv4 only.\n")
-    layout = "{:24} {:24} {:24} {}"
-    print(layout.format("called", "the kernel says", "the server says", ""))
+    layout = "{:24} {:40} {:40} {}"
+    print(layout.format("", "the kernel says", "the server says", "").rstrip())
     wrong = 0
     for options in ((), ("-6",)):
         server, port = start(program, *options)
         try:
             for host in hosts:
-                truth, lines = ask(host, port)
-                said = lines[0].removeprefix("you are ") if lines else "nothing"
+                truth, said = ask(host, port)
                 wrong += said != truth
                 called = " ".join([host, *(f"(tcpserver {option})" for option in options)])
                 print(layout.format(called, truth, said, "ok" if said == truth else "WRONG"))

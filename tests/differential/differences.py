@@ -438,7 +438,7 @@ DIFFERENCES = (
         "Programs start with no signal ignored.",
         "glibc's posix_spawn(3), which starts programs without a copy of the server, leaves the two signals that glibc "
         "keeps for itself ignored. A program that uses them, as threads do, installs its own handlers.",
-        rows=("tcpserver-option-signals-are-default",),
+        tests=("differential/test_edges.py::test_no_signal_with_a_name_is_ignored_in_programs",),
     ),
     Difference(
         "D5",

@@ -66,3 +66,10 @@ def test_a_child_that_was_there_before_is_no_connection(tmp_path: Path) -> None:
         log = server.lines
     assert [line.split(": ")[-1] for line in log if "status: " in line] == ["0/40", "1/40", "2/40", "1/40", "0/40"]
     assert len([line for line in log if " end " in line]) == 2
+
+
+def test_no_signal_with_a_name_is_ignored_in_programs() -> None:
+    """D4: signals 32 and 33 may be, since posix_spawn(3) of glibc leaves them so."""
+    with start_tcpserver("-RHl0", "127.0.0.1", "0", "grep", "SigIgn", "/proc/self/status") as server:
+        ignored = int(call(server.port).data.split()[1], 16)
+    assert ignored & ~(1 << 31 | 1 << 32) == 0
