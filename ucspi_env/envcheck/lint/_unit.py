@@ -538,6 +538,7 @@ _COPIES: Final = re.compile(
 _MEMBER: Final = {"perl": re.compile(r"->\s*\{?['\"]?\Z|\{['\"]?\Z"), "php": re.compile(r"->\Z|\[['\"]\Z")}
 _ACCESSOR: Final = re.compile(r"(?i)(?:remote|client|peer)_?(?:ip|addr)\Z")
 _ROUNDS: Final = 6
+_BASE: Final = re.compile(r"(?:[\w$>.\[\]-]|\(\)){0,60}\Z")
 _ASSIGNS: Final = re.compile(r"\s*(?:\[[^\[\]]*\])?\s*:?=(?![=~>])\s*")
 _OTHER_VALUE: Final = re.compile(
     r"(?:\(\s*[\w\s*]+\)\s*)?(?:&?\*?[A-Za-z_$]\w*(?:(?:->|\.|::)\w+)*\s*(?:\(|\[|;|\+)|\()"
@@ -613,7 +614,8 @@ class _Flow:
                 continue
             if call.last.lower() in ("get", "fetch", "env") and not re.search(r"(?i)env", call.name):
                 continue
-            start = call.open - len(re.search(r"\s*\Z", bare[: call.open])[0]) - len(call.name)  # type: ignore[index]
+            gap = bare[max(0, call.open - 20) : call.open]
+            start = call.open - (len(gap) - len(gap.rstrip())) - len(call.name)
             yield Use(max(start, 0), min(call.close + 1, len(bare)), content, kind, strong=True, direct=True)
         if self.unit.family == "c":
             for match in re.finditer(r"\bgetprotoenv\s*\(\s*(?:0|NULL)\s*\)", bare):
@@ -715,7 +717,7 @@ class _Flow:
             if not member:
                 return None
             start = offset
-            base = re.compile(r"[\w$>.()\[\]-]{0,60}\Z").search(view, max(0, offset - 60), offset)
+            base = _BASE.search(view, max(0, offset - 60), offset)
             start = base.start() if base else offset
             while start < offset and view[start] in "->.)]":
                 start += 1
@@ -895,7 +897,7 @@ class _Flow:
         return scope if re.search(declared, body) else FILE
 
     def learn(self, scope: int, name: str, kind: str) -> None:
-        if len(name.lstrip(".")) > 1 or scope != FILE:
+        if len(name.lstrip(".")) > 1 or scope != FILE or self.unit.family != "c":
             self.known.setdefault((scope, name), kind)
 
     def follow_call(self, use: Use) -> None:
