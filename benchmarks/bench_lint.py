@@ -1,7 +1,7 @@
 """How many megabytes of C source one core judges in a second: ``python -m benchmarks.bench_lint [FILE]...``.
 
-Without files the source is made here: functions that fetch, pass on, compare and store a peer's address, between functions
-that have nothing to do with it, as in a real server. The target is 0.5 MB/s.
+Without files the source is made here: functions that fetch, pass on, compare and store a peer's address, between
+functions that have nothing to do with it, as in a real server. The target is 0.5 MB/s.
 """
 
 from __future__ import annotations

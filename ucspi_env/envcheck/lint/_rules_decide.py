@@ -506,7 +506,7 @@ def hard_fail_non_ipv4(unit: Unit) -> Iterator[Hit]:
         call = unit.call(use.start)
         if call is None or call.last == "ip_scan":
             continue
-        defined = next((one for one in unit.functions if one.name == call.last), None)
+        defined = unit.function_named(call.last)
         body = unit.code[defined.start : defined.end] if defined else ""
         if not _VALIDATOR.match(call.last) and not search(
             r"isdigit\s*\(.*'\.'|'\.'.*isdigit\s*\(|\\d\+?\\\..*\\d", body, re.DOTALL

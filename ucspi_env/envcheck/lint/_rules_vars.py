@@ -379,9 +379,7 @@ def _c_missing(unit: Unit) -> Iterator[Hit]:
             continue
         test = re.compile(_NULL_TEST.replace("{n}", re.escape(name)))
         tested = test.search(rest)
-        for position in unit.index.get(name, ()):
-            if not use.end < position < function.end:
-                continue
+        for position in unit.places(name, use.end, function.end):
             if tested and tested.start() + use.end <= position:
                 break
             called = unit.call(position)

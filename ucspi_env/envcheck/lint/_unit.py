@@ -112,7 +112,7 @@ class Call:
     @property
     def last(self) -> str:
         """The function's name without object, package or module."""
-        return re.split(r"::|->|\.", self.name)[-1]
+        return self.name.rpartition("::")[2].rpartition("->")[2].rpartition(".")[2]
 
 
 class Unit:
@@ -146,6 +146,7 @@ class Unit:
         self._scope_texts: dict[tuple[int, int], str] = {}
         self._use_starts: list[int] = []
         self._strong_names: frozenset[str] | None = None
+        self._function_names: dict[str, Function] | None = None
 
     # ---- places
 
@@ -352,6 +353,12 @@ class Unit:
             self._function_starts = [one.start for one in self._functions]
         return self._functions
 
+    def function_named(self, name: str) -> Function | None:
+        """Return the file's first function of this name, or None."""
+        if self._function_names is None:
+            self._function_names = {one.name: one for one in reversed(self.functions)}
+        return self._function_names.get(name)
+
     def scope(self, offset: int) -> int:
         """Return the index of the function around ``offset``, or `FILE`."""
         functions = self.functions
@@ -395,6 +402,11 @@ class Unit:
                 index.setdefault(match[0], []).append(match.start())
             self._index = {name: places[:_MOST_USES] for name, places in index.items()}
         return self._index
+
+    def places(self, name: str, start: int, end: int) -> list[int]:
+        """Return where an identifier stands in the span."""
+        known = self.index.get(name, [])
+        return known[bisect.bisect_left(known, start) : bisect.bisect_left(known, end)]
 
     @property
     def uses(self) -> list[Use]:
@@ -686,7 +698,10 @@ class _Flow:
     def tainted(self) -> Iterator[Use]:
         unit = self.unit
         for scope, name in list(self.known):
-            for offset in unit.index.get(name.lstrip("."), ()):
+            places = unit.index.get(name.lstrip("."), [])
+            if scope != FILE:
+                places = unit.places(name, unit.functions[scope].head, unit.functions[scope].end)
+            for offset in places:
                 use = self.use_at(scope, name, offset)
                 if use:
                     yield use
@@ -750,9 +765,7 @@ class _Flow:
             unit, function = self.unit, self.unit.functions[scope]
             places: list[int] = []
             foreign: list[bool | None] = []
-            for place in unit.index.get(name, ()):
-                if not function.start <= place < function.end:
-                    continue
+            for place in unit.places(name, function.start, function.end):
                 match = _ASSIGNS.match(unit.bare, place + len(name))
                 if match and unit.bare[max(0, place - 1) : place] not in (".", ">"):
                     places.append(place)
@@ -920,7 +933,7 @@ class _Flow:
             shift = 1 if unit.language == "perl" and ("->" in call.name) else 0
             for function in self.by_name[last]:
                 if call.index + shift < len(function.params) and function.params[call.index + shift]:
-                    self.learn(unit.functions.index(function), function.params[call.index + shift], use.kind)
+                    self.learn(unit.scope(function.start), function.params[call.index + shift], use.kind)
         if _COPIES.match(last) and call.index > 0:
             target = unit.code[slice(*spans[0])].strip()
             if last in ("bcopy", "byte_copy") and len(spans) > 2:
