@@ -1,8 +1,8 @@
 """tcpserver against Debian's: connections per second, latency, memory.
 
-Both servers run a static program that writes one byte, for 32 callers at once (`-RHl0`, full environment). Rounds
-alternate between the servers, so that a busy moment of the machine hits both. What counts is the ratio; the absolute
-numbers are this machine's, with the callers on the same cores.
+Both servers run a static program that writes one byte, for 32 callers at once (`-RHl0`, full environment). Each round
+asks both, in turns, so that a busy moment of the machine hits both. What counts is the ratio; the absolute numbers are
+this machine's, with the callers on the same cores.
 
 ``--rounds N --seconds S --callers N`` change the load, ``--memory`` adds the growth over 100,000 connections.
 """
@@ -26,6 +26,7 @@ from pathlib import Path
 
 PROGRAM = 'int write(int, const void *, unsigned long); int main(void) { write(1, "x", 1); return 0; }\n'
 OURS = [sys.executable, "-I", "-m", "ucspi_env.tools.tcpserver"]
+BASE = "Debian"
 BARE = "import os, select, signal, socket, time; print(flush=True); time.sleep(3600)"
 
 
@@ -136,15 +137,23 @@ def speed(program: str, peers: dict[str, list[str]], rounds: int, seconds: float
             tails[name].append(percentile(latencies, 0.99))
     for server in servers.values():
         server.stop()
-    print(f"{callers} callers, {rounds} rounds of {seconds:g} s, medians; ratios to Debian's tcpserver")
+    print(
+        f"{callers} callers, {rounds} rounds of {seconds:g} s, medians; ratios to Debian's tcpserver in the same round"
+    )
     print(f"{'':12}{'conn/s':>9}{'ratio':>8}{'p50 ms':>9}{'p99 ms':>9}{'ratio':>8}")
-    base = statistics.median(rates["Debian"]) if "Debian" in rates else None
-    base_tail = statistics.median(tails["Debian"]) if "Debian" in rates else None
     for name in servers:
-        rate, tail = statistics.median(rates[name]), statistics.median(tails[name])
-        ratio = f"{rate / base:8.2f}" if base else f"{'-':>8}"
-        tail_ratio = f"{tail / base_tail:8.2f}" if base_tail else f"{'-':>8}"
-        print(f"{name:12}{rate:9.0f}{ratio}{statistics.median(middles[name]):9.1f}{tail:9.1f}{tail_ratio}")
+        numbers = (
+            f"{statistics.median(rates[name]):9.0f}{_ratio(rates, name)}"
+            f"{statistics.median(middles[name]):9.1f}{statistics.median(tails[name]):9.1f}{_ratio(tails, name)}"
+        )
+        print(f"{name:12}{numbers}")
+
+
+def _ratio(values: dict[str, list[float]], name: str) -> str:
+    if BASE not in values:
+        return f"{'-':>8}"
+    pairs = zip(values[name], values[BASE], strict=True)
+    return f"{statistics.median(mine / theirs for mine, theirs in pairs):8.2f}"
 
 
 def memory(program: str, growth: bool) -> None:
@@ -165,8 +174,8 @@ def memory(program: str, growth: bool) -> None:
 def main() -> int:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--seconds", type=float, default=1.5)
     parser.add_argument("--callers", type=int, default=32)
     parser.add_argument("--memory", action="store_true", help="also watch memory grow; takes a minute")
     options = parser.parse_args()
@@ -177,7 +186,7 @@ def main() -> int:
     peers = {"ours": OURS}
     debian = shutil.which("tcpserver", path="/usr/bin:/bin")
     if debian:
-        peers = {"Debian": [debian], **peers}
+        peers = {BASE: [debian], **peers}
     else:
         print("Debian's tcpserver is not installed (ucspi-tcp-ipv6): no ratios")
     with tempfile.TemporaryDirectory() as directory:
