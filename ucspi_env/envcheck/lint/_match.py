@@ -37,13 +37,14 @@ def forget() -> None:
 QUAD: Final = re.compile(r"(?:::ffff:)?\d{1,3}(?:\.\d{1,3}){3}(?:/\d+)?\Z")
 _LOCAL: Final = frozenset({"localhost", "::1", "0:0:0:0:0:0:0:1"})
 PREFIX: Final = re.compile(r"\d{1,3}\.(?:\d{1,3}\.?){0,2}\*?\Z")
-SENTINELS: Final = frozenset({"127.0.0.1", "0.0.0.0", "localhost", "255.255.255.255", "1.2.3.4", "0", "::", "0.0.0.1"})  # noqa: S104 - looked for, not bound to
+SENTINELS: Final = frozenset({"127.0.0.1", "0.0.0.0", "localhost", "255.255.255.255", "1.2.3.4", "0"})  # noqa: S104 - looked for, not bound to
 
 _DIGITS: Final = r"(?:\\d|\[[^\]]{0,3}0-?9[^\]]{0,3}\]|\[\[:digit:\]\]|\[0-2\]\?|25\[0-5\]|\[0-9\])"
 _GROUP_DOT: Final = re.compile(_DIGITS + r"[^\\\[.]{0,40}(?:\\{1,2}\.|\[\.\]|\[\\\.\])")
 _REPEATED: Final = re.compile(_DIGITS + r".{0,40}?(?:\\{1,2}\.|\[\.\])\)?\)?(?:\\?\{3(?:\\?\})|\{2,3\})")
 _CLASS: Final = re.compile(r"\[(?:\^)?(?:(?:0-9|\\d|\\?\.|\[:digit:\]|/|-)){2,5}\]")
 _FIXED: Final = re.compile(r"\^?(?:\(\?:)?(\d{1,3})(?:\\\.|\[\.\]|\.)(?:\d|\\|\[|\$|\Z|\(|\||\.)")
+_ALTERNATIVES: Final = re.compile(r"\^\(?(?:\?:)?\d{1,3}(?:\\\.\d{0,3}){0,3}(?:\|\d{1,3}(?:\\\.\d{0,3}){0,3})+\)")
 SIX_IN_PATTERN: Final = re.compile(
     r"a-f|A-F|xdigit|[0-9a-f]:|:\]|:(?!(?:digit|alnum|alpha|space|upper|lower|punct|print):?\])[^?=!<]"
 )
@@ -70,6 +71,8 @@ def pattern_sort(pattern: str) -> str | None:
         return None
     if search(r"(?i):(?:\(\?:)?f\{?[f4(]", pattern):
         return "mapped"
+    if _ALTERNATIVES.match(pattern):
+        return "prefix"
     fixed = _FIXED.match(pattern)
     if fixed:
         digits = re.findall(r"\d+", pattern)
@@ -142,8 +145,10 @@ def _operator_matches(unit: Unit, use: Use) -> Iterator[Match]:
         yield Match(use, pattern, use.start, False, None)
         return
     literal = unit.literal_at(operator.end())
-    if literal is not None and literal.kind in ("regex", "subst", "string", "raw"):
-        yield Match(use, unit.content(literal), use.start, operator[1] == "!~", literal)
+    if literal is not None and literal.kind in ("regex", "subst", "string", "raw", "tr"):
+        content = unit.content(literal)
+        pattern = f"[{content}]" if literal.kind == "tr" else content
+        yield Match(use, pattern, use.start, operator[1] == "!~", literal)
 
 
 _MATCHERS: Final = re.compile(

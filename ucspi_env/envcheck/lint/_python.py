@@ -660,6 +660,14 @@ class _Python:
                 ):
                     self.report("string-equality-allowlist", node, "compares two spellings; one address has many")
                     return
+        if (
+            isinstance(operator, ast.Eq | ast.NotEq)
+            and isinstance(left, ast.Subscript)
+            and isinstance(left.slice, ast.Slice)
+            and self.loose(left.value) == "ip"
+            and is_prefix(self.text(right) or "")
+        ):
+            self.report("prefix-string-match", node, f"matches a network by the leading text {self.text(right)!r}")
         if isinstance(operator, ast.In | ast.NotIn):
             self.judge_in(node, left, right)
 

@@ -27,7 +27,7 @@ from ucspi_env.envcheck.lint._tokens import Literal
 if TYPE_CHECKING:
     from ucspi_env.envcheck.lint._unit import Unit, Use
 
-_COMPARISON: Final = re.compile(r"[\"')}\]\s]*(==|!=|===|!==|\beq\b|\bne\b|<>|/=|-eq|-ne|=(?![=~>]))\s*")
+_COMPARISON: Final = re.compile(r"[\"')}\]\s]*(===|!==|==|!=|\beq\b|\bne\b|<>|/=|-eq|-ne|=(?![=~>]))\s*")
 _COMPARERS: Final = re.compile(
     r"(?:str(?:case)?cmp|str_diff|str_diffs|str_equal|case_diffs|case_equals|strn(?:case)?cmp|streq|STREQ|str_same|str_compare|byte_equal|byte_diff|memcmp|EqualFold|bcmp|ipcmp|case_starts|str_start|strncasecmp|eq_ignore_ascii_case|strcmp|Compare|case_diffb|str_case_equal|str_starts)\Z"
 )
@@ -134,6 +134,14 @@ def string_equality_allowlist(unit: Unit) -> Iterator[Hit]:
                 yield Hit(use.start, "compares two spellings; one address has many")
                 continue
         yield from _equality_calls(unit, use)
+    for use in unit.uses_of("ip", strong=True):
+        literal = unit.literal_at(use.start)
+        if (
+            literal is not None
+            and literal.kind == "regex"
+            and re.fullmatch(r"(?:\^|\\A)(?:\\Q)?[$#{]+\w+\}?(?:\\E)?(?:\$|\\z)", unit.content(literal))
+        ):
+            yield Hit(use.start, "compares two spellings; one address has many")
     for match in matches(unit):
         if pattern_sort(match.pattern) == "address" and (match.use.strong or unit.in_scope):
             yield Hit(match.offset, "compares the spelling with one address")
@@ -267,6 +275,12 @@ def prefix_string_match(unit: Unit) -> Iterator[Hit]:
                     ):
                         yield Hit(use.start, "matches a network by leading text")
                         continue
+        cut = re.compile(
+            r"\s*(?:,\s*0\s*,\s*\d+\s*\)|\.\s*(?:substr|slice)\(\s*0\s*,\s*\d+\s*\))\s*===?\s*([\"'])([^\"']*)\1"
+        ).match(unit.code, use.end)
+        if cut and is_prefix(cut[2]) and (use.strong or unit.in_scope):
+            yield Hit(use.start, f"matches a network by the leading text {cut[2]!r}")
+            continue
         method = re.compile(r"[\"']?\s*\.\s*(?:start_with\?|starts_with|start_with)\s*\(?\s*([\"'])([^\"']*)\1").match(
             unit.code, use.end
         )
@@ -276,7 +290,7 @@ def prefix_string_match(unit: Unit) -> Iterator[Hit]:
             if re.compile(r"\s*=~\s*m?[/{]\^(?:\\Q)?[$@]\{?\w+").match(unit.code, use.end):
                 yield Hit(use.start, "matches a network by leading text")
             elif re.compile(
-                r"\s*=~\s*s/(?:\\\.)?(?:\(?(?:\\d|\[0-9\]|\(\\d\|\\w\)|\[\^\.\]|\\w)\)?[+*]?)(?:\(:\|\\\.\)\??|\\\.\??)?\)?\??\$//"
+                r"\s*\)?\s*=~\s*s/(?:\\\.)?(?:\(?(?:\\d|\[0-9\]|\(\\d\|\\w\)|\[\^\.\]|\\w)\)?[+*]?)(?:\(:\|\\\.\)\??|\\\.\??)?\)?\??\$//"
             ).match(unit.code, use.end):
                 yield Hit(use.start, "takes groups off the end of the text and looks the rest up")
             elif (
@@ -559,7 +573,8 @@ def remotehost_trust(unit: Unit) -> Iterator[Hit]:
             r"!\s*(?:exists\s+|defined\s*\(?\s*)?\(?\s*\Z|\bunless\s*\(?\s*(?:defined\s*|exists\s*)?\(?\s*\Z|-z\s+\"?\Z|==\s*NULL|not\s+(?:defined\s*)?\(?\s*\Z",
             before,
         ) or re.match(r"[\")}\s]*(?:==|=|eq|===)\s*(?:NULL|nil|null|None|''|\"\"|0\b)", after)
-        if absent and rejects:
+        head = unit.line_before(use.start)
+        if absent and (rejects or re.search(r"\b(?:die|exit\s*\(?\s*[1-9])[^;]{0,60}\bunless\b", head)):
             yield Hit(use.start, "refuses a peer because it has no host name")
             continue
         if re.match(r"[\s)\"}]*=~\s*m?[/{!]", after) and search(

@@ -354,6 +354,11 @@ def _is_key(unit: Unit, use: Use) -> bool:
             return not search(r"=~\s*s/[^/\n]*\$/|=~\s*s/[^/\n]*\$//|s/\(", unit.scope_text(use.start))
         literal = unit.literal_at(use.start)
         if literal is not None and literal.kind == "string" and use.start > literal.start:
+            if (
+                re.search(r"(?:\$\w+|->|\])\s*\{\s*\Z", unit.code[max(0, literal.start - 40) : literal.start])
+                and unit.code[literal.end : literal.end + 1] == "}"
+            ):
+                return True
             content = unit.text[literal.inner : use.start]
             statement = unit.statement_text(use.start)
             return (
@@ -367,7 +372,7 @@ def _is_key(unit: Unit, use: Use) -> bool:
             )
         return search(r"\$\w*(?:dir|path|base|db)\w*\s*\.\s*[\"']/[\"']\s*\.\s*\Z", before) is not None
     if language == "sh":
-        word = search(r"[^\s\"'=<>|;&()]*[\"']?[^\s\"'=<>|;&()]*/[^\s\"'<>|;&():]*\Z", before)
+        word = search(r"[^\s\"'=<>|;&()]*[\"']?[^\s\"'=<>|;&()]*/[^\s\"'<>|;&():]*[\"']?\Z", before)
         if (
             word
             and not search(r"://|^s/|\bsed\b", word[0])
@@ -390,31 +395,33 @@ def _is_key(unit: Unit, use: Use) -> bool:
         and unit.bare[use.start] == unit.code[use.start]
     ):
         return not search(r"(?i)(?:env|argv|_SERVER|os\.Args)\s*\[\s*\Z", before)
-    call = unit.call(use.start)
-    if call is not None:
-        if _KEY_CALLS.search(call.last) or (
-            call.last in ("get", "set", "incr", "Get", "Set", "insert")
-            and search(r"(?i)redis|cache|memcache|rdb|map|db", call.name)
-        ):
-            return True
-        if _PATH_CALLS.search(call.last) and call.index == 0 and call.last not in ("open",):
-            return True
-        if call.last == "open" and call.index == 0 and unit.family == "c":
-            return True
-        if search(
-            r"(?:sprintf|snprintf|asprintf|Sprintf|format|str_copy\dS?|Join|join|PathBuf|push)\Z", call.last
-        ) and unit.family in ("c", "go", "rust", "php"):
-            if call.last in ("Join",) and call.name.startswith(("filepath", "path")):
-                return True
-            if call.last == "join" and unit.language == "rust":
-                return True
-            texts = [unit.content(one) for one in unit.literals_in(call.open, call.close)]
-            shape = texts[0] if texts else ""
-            if (
-                re.match(r"(?:/|\./|\.\./|%s/|[\w.%-]+/)", shape)
-                and search(r"/[\w.-]*%s(?:\.[a-z]+)?\Z|/%s", shape)
-                and "://" not in shape
-                and " " not in shape
-            ):
-                return True
-    return False
+    literal = unit.literal_at(use.start)
+    call = unit.call(literal.start if literal is not None else use.start)
+    if call is None:
+        return False
+    if language == "ruby" and literal is not None and re.match(r"(?:File|Dir|FileUtils|IO)\b", call.name):
+        return unit.text[literal.inner : use.start].rstrip("#{").endswith("/")
+    if _KEY_CALLS.search(call.last) or (
+        call.last in ("get", "set", "incr", "Get", "Set", "insert")
+        and search(r"(?i)redis|cache|memcache|rdb|map|db", call.name)
+    ):
+        return True
+    if _PATH_CALLS.search(call.last) and call.index == 0 and (call.last != "open" or unit.family == "c"):
+        return True
+    if unit.family not in ("c", "go", "rust", "php") or not _FORMATS.search(call.last):
+        return False
+    if call.last == "Join" and call.name.startswith(("filepath", "path")):
+        return True
+    if call.last == "join" and language == "rust":
+        return True
+    texts = [unit.content(one) for one in unit.literals_in(call.open, call.close)]
+    shape = texts[0] if texts else ""
+    return (
+        re.match(r"(?:/|\./|\.\./|%s/|[\w.%-]+/)", shape) is not None
+        and re.search(r"/[\w.-]*%s(?:\.[a-z]+)?\Z|/%s", shape) is not None
+        and "://" not in shape
+        and " " not in shape
+    )
+
+
+_FORMATS: Final = re.compile(r"(?:sprintf|snprintf|asprintf|Sprintf|format|str_copy\dS?|Join|join|PathBuf|push)\Z")

@@ -273,6 +273,17 @@ def shell_unquoted(unit: Unit) -> Iterator[Hit]:
             call = unit.call(use.start)
             if call is not None and call.last in ("system", "popen"):
                 yield Hit(use.start, "the value becomes part of a shell command")
+            elif call is not None and re.search(r"s\w*printf\Z|str(?:cat|cpy)\Z", call.last):
+                target = re.findall(r"\w+", unit.argument_text(call, 0))
+                if target and search(rf"\b(?:system|popen)\s*\(\s*{target[-1]}\b", unit.scope_text(use.start)):
+                    yield Hit(use.start, "the value becomes part of a shell command")
+        if re.search(r"\b(?:system|popen)\s*\(", unit.bare):
+            for literal in unit.literals:
+                content = unit.content(literal)
+                if "$" in content and re.search(r"\$\{?(?:TCP|SSL)6?REMOTE(?:IP|HOST|INFO)", content):
+                    call = unit.call(literal.start)
+                    if call is not None and call.last in ("system", "popen"):
+                        yield Hit(literal.start, "the value is expanded by a shell")
 
 
 def _shell_expansions(unit: Unit) -> Iterator[Hit]:

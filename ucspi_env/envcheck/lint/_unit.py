@@ -293,6 +293,12 @@ class Unit:
             ):
                 return None
             if name:
+                nested = None
+                if self.family in ("perl", "ruby", "haskell"):
+                    # A call without parentheses may stand inside those of another: reverse(split /x/, $y).
+                    nested = _PREFIX_CALLS.search(self.bare, max(opening + 1, offset - 160), offset)
+                if nested:
+                    return Call(nested[1], self.bare.count(",", nested.end(1), offset), nested.end(1), closing)
                 index = self.arguments_before(opening, offset)
                 return Call(name, index, opening, closing)
         if self.family in ("perl", "ruby", "haskell"):
@@ -958,7 +964,7 @@ class _Flow:
         covered = sorted((one.start, one.end) for one in uses.values())
         starts = [start for start, _ in covered]
         has_source = any(one.kind == "ip" for one in self.sources) or unit.speaks_ucspi
-        for name, offsets in unit.index.items():
+        for name, offsets in unit.index.items() if unit.in_scope else ():
             if not is_ipish(name) or kind_of_variable(name) is not None:
                 continue
             peerish = is_peerish(name)
