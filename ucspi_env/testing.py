@@ -1,8 +1,20 @@
-"""Test help for servers, without pytest."""
+"""Test help for servers, without pytest; `ucspi_env.pytest_plugin` makes fixtures of it.
+
+    >>> from ucspi_env.testing import Caller
+    >>> caller = Caller("s6", "[2001:db8::1]:4711")
+    >>> sorted(caller.environ())
+    ['PROTO', 'TCPCONNNUM', 'TCPLOCALIP', 'TCPLOCALPORT', 'TCPREMOTEIP', 'TCPREMOTEPORT']
+
+`Caller` is one made-up caller of one super-server, `callers` a matrix of them. `Harness` runs a program or a function
+as that super-server would, on a TCP connection that was really made between those addresses. `Server` runs a program
+under the package's own tcpserver, on the loopback addresses of both families.
+"""
 
 from __future__ import annotations
 
+from ucspi_env._callers import DIALECTS, KINDS, Caller, callers
 from ucspi_env._facts import Descriptor, Facts
+from ucspi_env._harness import Harness, Run, Server
 from ucspi_env._model import Endpoint
 
 TYPE_CHECKING = False
@@ -10,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-__all__ = ["facts_from_capture"]
+__all__ = ["DIALECTS", "KINDS", "Caller", "Harness", "Run", "Server", "callers", "facts_from_capture"]
 
 _FAMILIES = {"AF_INET": "inet", "AF_INET6": "inet6", "AF_UNIX": "unix"}
 _TYPES = {"SOCK_STREAM": "stream", "SOCK_DGRAM": "dgram"}
