@@ -190,10 +190,12 @@ def local(
         UCSPIError: as `connection`.
     """
     found = connection(environ, fd=fd, trust=trust, strict=strict)
-    if found.remote is None:
-        raise WrongKindError(
-            "the caller came over a UNIX-domain socket and called no IP address; see connection().unix"
-        )
     if found.local is None:
+        from ucspi_env._errors import MissingVariableError, WrongKindError
+
+        if found.remote is None:
+            raise WrongKindError(
+                "the caller came over a UNIX-domain socket and called no IP address; see connection().unix"
+            )
         raise MissingVariableError("TCPLOCALIP", f"{found.dialect} does not tell which address was called")
     return found.local

@@ -13,7 +13,7 @@ from ucspi_env._variables import SSH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from ipaddress import IPv6Address
 
     from ucspi_env._dialects import Dialect, Spelling
@@ -34,13 +34,20 @@ class EnvChange(Value):
     pairs: tuple[tuple[str, str], ...]
     unset: frozenset[str]
 
-    def __init__(self, pairs: Mapping[str, str] | tuple[tuple[str, str], ...], unset: frozenset[str]) -> None:
-        self._set(pairs=tuple(dict(pairs).items()), unset=frozenset(unset))
+    def __init__(
+        self,
+        set: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+        unset: Iterable[str] = (),
+    ) -> None:
+        self._set(pairs=tuple(dict(set).items()), unset=frozenset(unset))
 
     @property
     def set(self) -> dict[str, str]:
         """The variables to set, as a new dictionary."""
         return dict(self.pairs)
+
+    def __repr__(self) -> str:
+        return f"EnvChange(set={self.set!r}, unset={self.unset!r})"
 
     def apply(self, environ: Mapping[str, str]) -> dict[str, str]:
         """A copy of ``environ`` with the change made."""
@@ -61,7 +68,7 @@ def build(connection: Connection, dialect: str = "ucspi-tcp-ipv6", *, as_ipv6: b
 
     Raises:
         DialectError: there is no such dialect, or it cannot carry a connection of this kind (a transport, an IPv6
-            peer).
+            peer, an unknown port where it needs one).
     """
     row = find_dialect(dialect)
     _check(connection, row, as_ipv6=as_ipv6)
@@ -114,8 +121,12 @@ def _check(connection: Connection, row: Dialect, *, as_ipv6: bool) -> None:
     if remote is not None and not row.ipv6 and not isinstance(remote.ip, IPv4Address):
         msg = f"dialect {row.name} is IPv4 only and cannot carry {remote.ip}"
         raise DialectError(msg)
+    ends = (remote, connection.local)
+    if row.name == "sshd" and not all(end is not None and end.port is not None for end in ends):
+        msg = f"dialect {row.name} needs both addresses with their ports"
+        raise DialectError(msg)
     if as_ipv6 and not row.interface:
-        msg = f"dialect {row.name} has no TCP6 form for IPv4 peers (only ucspi-tcp-ipv6 has)"
+        msg = f"dialect {row.name} has no TCP6 form for IPv4 peers (ucspi-tcp-ipv6 has)"
         raise DialectError(msg)
 
 
@@ -129,8 +140,8 @@ def _write_family(
     as_ipv6: bool,
 ) -> None:
     if family is SSH:
-        here = local or remote
-        words = (_spell(remote, spelling), str(remote.port or 0), _spell(here, spelling), str(here.port or 0))
+        assert local is not None  # noqa: S101 - what _check promises
+        words = (_spell(remote, spelling), str(remote.port), _spell(local, spelling), str(local.port))
         change["SSH_CONNECTION"] = " ".join(words)
         change["SSH_CLIENT"] = f"{words[0]} {words[1]} {words[3]}"
         return
@@ -187,7 +198,7 @@ def _carried(endpoint: Endpoint, row: Dialect, side: str) -> Endpoint | None:
         return endpoint if side == "remote" else None
     family, spelling = row.writes[0]
     if family is SSH:
-        return Endpoint(endpoint.ip, endpoint.port or 0, endpoint.zone)
+        return Endpoint(endpoint.ip, endpoint.port, endpoint.zone)
     if getattr(family, f"{side}_ip") is None:
         return None
     port = endpoint.port if family.glued or getattr(family, f"{side}_port") else None

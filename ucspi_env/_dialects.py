@@ -210,10 +210,21 @@ _TABLE = (
     Dialect(
         "sslserver",
         "sslserver of ucspi-ssl 0.70 and 0.95",
-        "SSL* instead of TCP*; the program's descriptors 0 and 1 are pipes. With -e there are TCP* twins.",
+        "SSL* instead of TCP*; the program's descriptors 0 and 1 are pipes. With -e 0.70 adds TCP* twins.",
         (SSL, _PLAIN),
         aliases=("ucspi-ssl",),
         proto=("SSL", "SSL"),
+        tls=True,
+    ),
+    Dialect(
+        "sslserver-e",
+        "sslserver -e of ucspi-ssl 0.95 (fehcom)",
+        "SSL* with TCP* and TCP6* twins, and PROTO of TCP. Older versions leave PROTO=SSL with -e and write no TCP6*.",
+        (SSL, _PLAIN),
+        (TCP, _PLAIN),
+        (TCP6, Spelling(v4="mapped")),
+        proto=("TCP", "TCP6"),
+        interface=True,
         tls=True,
     ),
     Dialect(

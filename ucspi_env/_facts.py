@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Descriptor", "Facts"]
 
+_NOBODY_AT_ALL = 0xFFFFFFFF  # (uid_t)-1
+_SHELLS = frozenset((b"sh", b"dash", b"bash", b"ash", b"busybox", b"ksh", b"mksh", b"zsh", b"yash", b"posh"))
 _SCAN_LIMIT = 256  # descriptors looked at: inherited ones have low numbers
 
 
@@ -78,7 +80,7 @@ class Facts(Value):
         descriptors: what is known about it and about others that matter, as pairs of number and `Descriptor`.
         pid: the process's own id, or None.
         ppid: its parent's, or None.
-        grandparent: its parent's parent's, or None.
+        grandparent: its parent's parent's where the parent is a shell, or None.
         duplicates: names that stand more than once in the raw environment, with their values in order.
     """
 
@@ -135,12 +137,14 @@ class Facts(Value):
         import os
 
         first = observe_descriptor(fd)
-        if isinstance(first.peername, Endpoint) and not _loopback_pair(first):
-            return cls(((fd, first),), fd=fd)
+        if first.inet:
+            # Only stunnel's pair raises a question that the raw environment can answer.
+            doubtful = _loopback_pair(first) and "REMOTE_HOST" in os.environ
+            return cls(((fd, first),), fd=fd, duplicates=_duplicate_names() if doubtful else ())
         descriptors = {fd: first}
         if fd == 0:
             descriptors[1] = observe_descriptor(1)
-        if not (first.inet or descriptors.get(1, first).inet):
+        if not descriptors.get(1, first).inet:
             for number in _open_descriptors():
                 if number > 2 and number not in descriptors:
                     inherited = observe_descriptor(number)
@@ -152,7 +156,7 @@ class Facts(Value):
             fd=fd,
             pid=os.getpid(),
             ppid=ppid,
-            grandparent=_parent_of(ppid),
+            grandparent=_parent_of_shell(ppid),
             duplicates=_duplicate_names(),
         )
 
@@ -162,12 +166,14 @@ def _number(item: tuple[int, Descriptor]) -> int:
 
 
 def _loopback_pair(descriptor: Descriptor) -> bool:
-    """Whether both ends are the same loopback address: a local caller, or stunnel's private pair."""
+    """Whether both ends are the same IPv4 loopback address: a local caller, or stunnel's private pair."""
+    peer, here = descriptor.peername, descriptor.sockname
     return (
-        isinstance(descriptor.peername, Endpoint)
-        and isinstance(descriptor.sockname, Endpoint)
-        and descriptor.peername.ip == descriptor.sockname.ip
-        and descriptor.peername.ip.is_loopback
+        isinstance(peer, Endpoint)
+        and isinstance(here, Endpoint)
+        and peer.ip == here.ip
+        and peer.ip.version == 4
+        and peer.ip.is_loopback
     )
 
 
@@ -179,10 +185,8 @@ def observe_descriptor(fd: int) -> Descriptor:
 
     try:
         sock = _socket.socket(fileno=fd)
-    except OSError:
+    except (OSError, ValueError, OverflowError):  # no socket, or a number that no descriptor has
         return Descriptor(_file_kind(fd))
-    except ValueError:  # a negative descriptor
-        return Descriptor("closed")
     try:
         family = {_socket.AF_INET: "inet", getattr(_socket, "AF_INET6", -1): "inet6", _socket.AF_UNIX: "unix"}.get(
             sock.family, "other"
@@ -195,7 +199,7 @@ def observe_descriptor(fd: int) -> Descriptor:
         try:
             peername = _name(family, sock.getpeername())
         except OSError:
-            listening = bool(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN))
+            listening = _listening(sock)
         if family == "unix":
             peercred = _peercred(sock)
     except OSError:
@@ -232,19 +236,29 @@ def _interface(index: int) -> str:
         return str(index)
 
 
+def _listening(sock: Any) -> bool:
+    import _socket
+
+    try:
+        return bool(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN))
+    except (OSError, AttributeError):  # not every BSD answers this: the socket then counts as unconnected
+        return False
+
+
 def _peercred(sock: Any) -> tuple[int, int, int] | None:
     import _socket
     import sys
 
-    option = getattr(_socket, "SO_PEERCRED", None)
-    if option is None:
+    # Linux's: three 32-bit numbers. OpenBSD's has another layout, the others have none.
+    if sys.platform != "linux":
         return None
     try:
-        raw: bytes = sock.getsockopt(_socket.SOL_SOCKET, option, 12)
+        raw: bytes = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
     except OSError:
         return None
-    pid, uid, gid = (int.from_bytes(raw[at : at + 4], sys.byteorder, signed=True) for at in (0, 4, 8))
-    return (pid, uid, gid) if pid else None
+    pid, uid, gid = (int.from_bytes(raw[at : at + 4], sys.byteorder) for at in (0, 4, 8))
+    # A caller in another PID namespace has process id 0; a socket without a peer has user id -1.
+    return None if uid == _NOBODY_AT_ALL else (pid, uid, gid)
 
 
 def _file_kind(fd: int) -> Kind:
@@ -253,7 +267,7 @@ def _file_kind(fd: int) -> Kind:
 
     try:
         mode = os.fstat(fd).st_mode
-    except OSError:
+    except (OSError, OverflowError):
         return "closed"
     if stat.S_ISFIFO(mode):
         return "pipe"
@@ -276,11 +290,13 @@ def _open_descriptors() -> list[int]:
     return list(range(3, 16))
 
 
-def _parent_of(pid: int) -> int | None:
+def _parent_of_shell(pid: int) -> int | None:
+    """The parent of process ``pid`` if that is a shell, which stands between socat's SYSTEM and the program."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:
             # "pid (name) state ppid …": the name may hold anything, parentheses too.
-            return int(stat.read().rpartition(b")")[2].split()[1])
+            head, _, tail = stat.read().rpartition(b")")
+        return int(tail.split()[1]) if head.partition(b"(")[2] in _SHELLS else None
     except (OSError, IndexError, ValueError):
         return None
 

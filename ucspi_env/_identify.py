@@ -42,12 +42,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ucspi_env._errors import UCSPIError
     from ucspi_env._facts import Descriptor, Facts
     from ucspi_env._model import Evidence, Transport
     from ucspi_env._variables import Claim, Family
 
 _SOCAT_SUFFIX = "_PEERADDR"
 _FIRST_HANDED_OVER = 3  # SD_LISTEN_FDS_START
+_FIRST_EPHEMERAL = 1024  # no system gives out a lower port where none is asked for
 _TRUSTS = ("kernel", "proxy")
 
 
@@ -115,12 +117,10 @@ class _Case:
 
         if tcp is not None and tcp.remote is not None:
             if self.balancer() == (peer.ip, peer.port):
-                return self.answer(tcp, "proxy", transport)
+                return self.answer(tcp, "proxy", transport, dialect="proxy", tls=False)
             if self.proxied and not tcp.agrees_with(peer):
-                return self.answer(tcp, "proxy", transport, contradictions=False)
-            # Read on its own: s6 keeps the listener's 0.0.0.0 beside it, which makes no local endpoint.
-            same_ports = here is not None and self.environ.get("TCPLOCALPORT") == str(here.port)
-            if tcp.remote.ip != peer.ip and tcp.remote.port == peer.port and same_ports:
+                return self.answer(tcp, "proxy", transport, contradictions=False, tls=False)
+            if tcp.remote.ip != peer.ip and here is not None and self.same_ports(tcp, peer, here):
                 self.problem(
                     "operator-rule",
                     "notice",
@@ -128,109 +128,127 @@ class _Case:
                     f"a rule of the super-server replaced the caller's address {peer.ip} by {tcp.remote.ip}",
                     "nothing to do if that rule is meant",
                 )
-                return self.answer(tcp, "operator", transport, kernel=(peer, here))
+                return self.answer(tcp, "operator", transport, kernel=(peer, here), tls=False)
         for claim in self.claims.values():
             if claim.agrees_with(peer) and claim.family is not SSH:
-                return self.answer(claim, "confirmed", transport, kernel=(peer, here))
+                return self.answer(claim, "confirmed", transport, kernel=(peer, here), tls=False)
         stunnel = self.stunnel(peer, here)
         if stunnel is not None:
             return stunnel
         for claim in self.claims.values():
             if claim.family is not SSH:
                 self.contradicted(claim, f"the kernel says {peer}")
-        return self.conclude(peer, here, kernel_dialect, "kernel", transport)
+        return self.conclude(peer, here, kernel_dialect, "kernel", transport, tls=False)
+
+    def same_ports(self, tcp: Claim, peer: Endpoint, here: Endpoint) -> bool:
+        """Whether all but the caller's address in the TCP variables is this connection's: then a rule replaced that.
+
+        TCPLOCALPORT is read on its own, since s6 keeps the listener's 0.0.0.0 beside it, which makes no local endpoint.
+        """
+        assert tcp.remote is not None  # noqa: S101 - callers choose usable claims
+        return (
+            tcp.remote.port == peer.port
+            and self.environ.get("TCPLOCALPORT") == str(here.port)
+            and (tcp.local is None or tcp.local.ip == here.ip)
+        )
 
     def stunnel(self, peer: Endpoint, here: Endpoint | None) -> Connection | None:
-        """REMOTE_HOST and REMOTE_PORT beside a loopback pair that they do not name: stunnel's own socket pair."""
+        """REMOTE_HOST and REMOTE_PORT beside a loopback pair that they do not name: stunnel's own socket pair.
+
+        A genuine local caller of an inetd that inherited these two looks the same, so the answer never comes without a
+        problem, unless the names stand twice: stunnel puts its own before inherited ones, which nobody else does.
+        """
         claim = self.claims.get(HOST.name)
         if here is None or claim is None or claim.remote is None or claim.remote.port is None:
             return None
-        if not (str(peer.ip) == str(here.ip) == "127.0.0.1"):
+        ends = (peer, here)
+        if any(str(end.ip) != "127.0.0.1" or (end.port or 0) < _FIRST_EPHEMERAL for end in ends):
             return None
-        others = [
-            other
-            for other in self.claims.values()
-            if other is not claim and other.family is not SSH and not other.agrees_with(claim.remote)
-        ]
-        # stunnel puts its own pair before an inherited one, which nobody else does: then it is stunnel's for certain.
-        if others and HOST.remote_ip not in (name for name, _ in self.facts.duplicates):
+        if HOST.remote_ip not in (name for name, _ in self.facts.duplicates):
+            contradicted = any(
+                other is not claim
+                and other.family is not SSH
+                and (other.family is ADDR or not other.agrees_with(claim.remote))
+                for other in self.claims.values()
+            )
             self.problem(
                 "stunnel-or-stale",
-                "warning",
+                "warning" if contradicted else "notice",
                 "REMOTE_HOST",
                 f"descriptor {self.facts.fd} is a loopback pair and REMOTE_HOST names {claim.remote}: "
                 "stunnel's doing, or a stale variable beside a genuine local caller",
                 "start the super-server with an environment that is free of other servers' variables (env -i)",
             )
-        return self.answer(claim, "proof", "tcp", dialect="stunnel", tls=True)
+        return self.answer(claim, "proof", "tcp", dialect="stunnel")
 
     def refuse_unconnected(self, socket: Descriptor | None) -> None:
-        if socket is None or socket.kind != "socket" or socket.peername is not None:
+        if socket is None or socket.peername is not None or socket.peercred is not None:
+            return
+        if not (socket.inet or socket.family == "unix"):
             return
         from ucspi_env._errors import NoPeerYetError
 
+        name = f"descriptor {self.facts.fd}"
         if socket.listening:
             raise NoPeerYetError(
-                f"descriptor {self.facts.fd} is a listening socket: there is no peer before accept(); "
+                f"{name} is a listening socket: there is no peer before accept(); "
                 "ask with fd= the accepted one, or have the super-server accept (inetd: nowait, systemd: Accept=yes)"
             )
-        if socket.inet and socket.type == "dgram":
+        if socket.type == "dgram":
             raise NoPeerYetError(
-                f"descriptor {self.facts.fd} is an unconnected UDP socket: the peer comes with each datagram (recvfrom)"
+                f"{name} is an unconnected datagram socket: the peer comes with each datagram (recvfrom)"
             )
-        if socket.inet:
-            raise NoPeerYetError(
-                f"descriptor {self.facts.fd} is an unconnected socket: the caller has gone already, or never was there"
-            )
+        raise NoPeerYetError(f"{name} is an unconnected socket: the caller has gone already, or never was there")
 
     def handed_over(self) -> Descriptor | None:
-        if self.facts.pid is None or self.environ.get("LISTEN_PID") != str(self.facts.pid):
+        facts = self.facts
+        if facts.fd != 0 or facts.pid is None or self.environ.get("LISTEN_PID") != str(facts.pid):
             return None
-        return self.facts.descriptor(_FIRST_HANDED_OVER)
+        return facts.descriptor(_FIRST_HANDED_OVER)
 
     def unix(self, socket: Descriptor | None) -> Connection | None:
+        """Step 4: credentials, by the kernel where it has a named UNIX-domain socket, else by variables."""
         environ = self.environ
         proto = environ.get("PROTO")
+        announced = proto in ("UNIX", "IPC")
         named = socket is not None and socket.family == "unix" and bool(socket.sockname or socket.peername)
-        known = socket is not None and not (socket.family == "unix" and named)
         proof = self.facts.pid is not None and environ.get("UNIXLOCALPID") == str(self.facts.pid)
-        if not (named or proof or (proto in ("UNIX", "IPC") and not (known and self.claims))):
+        # Beside a descriptor of another kind a claim of an IP peer weighs more than a PROTO that anyone may have left.
+        if not (named or proof or (announced and (socket is None or not self.claims))):
             return None
         dialect = "inetd"
-        path = None
-        ids: list[int | None] = [None, None, None]
-        if proto in ("UNIX", "IPC"):
-            names = UNIX_NAMES if proto == "UNIX" else IPC_NAMES
-            ids = [self.read_id(name) for name in names[:3]]
+        uid = gid = pid = path = None
+        if announced or proof:
+            names = IPC_NAMES if proto == "IPC" and not proof else UNIX_NAMES
+            uid, gid, pid = (self.read_id(name) for name in names[:3])
             path = environ.get(names[3]) or None
-            dialect = self.unix_dialect(proto)
-        elif "SO_COOKIE" in environ or environ.get("REMOTE_ADDR", "")[:1] in ("/", "@"):
-            path = environ.get("REMOTE_ADDR") or None
+            dialect = self.unix_dialect(names is IPC_NAMES)
+        elif environ.get("REMOTE_ADDR", "").startswith(("/", "@")):
+            path = environ["REMOTE_ADDR"]
             dialect = "systemd"
-        uid, gid, pid = ids
         evidence: Evidence = "proof" if proof else "unconfirmed"
         if named and socket is not None:
             evidence = "kernel"
             if isinstance(socket.peername, str):
                 path = socket.peername or path
             if socket.peercred is not None:
-                believed = (socket.peercred[1], socket.peercred[2])
                 if uid is not None:
                     evidence = "confirmed"
-                    if (uid, gid) != believed:
+                    if (uid, gid) != socket.peercred[1:]:
                         evidence = "kernel"
                         self.problem(
                             "stale-variables",
                             "warning",
-                            "UNIXREMOTEEUID" if proto == "UNIX" else "IPCREMOTEEUID",
-                            f"the variables name user {uid}, the kernel says {believed[0]}",
+                            "IPCREMOTEEUID" if proto == "IPC" and not proof else "UNIXREMOTEEUID",
+                            f"the variables name user {uid}, the kernel says {socket.peercred[1]}",
                             "the kernel's word is used; have the super-server remove variables that it did not set",
                         )
                 pid, uid, gid = socket.peercred
-        if dialect == "inetd" and named and socket is not None and socket.peercred is None and socket.peername is None:
-            return None
+        for claim in self.claims.values():
+            if claim.remote is not None and claim.family is not SSH:
+                self.contradicted(claim, "the caller came over a UNIX-domain socket")
         return Connection(
-            unix=UnixPeer(uid, gid, pid, path),
+            unix=UnixPeer(uid, gid, pid or None, path),
             transport="unix",
             raw_proto=proto,
             dialect=dialect,
@@ -240,70 +258,94 @@ class _Case:
 
     def with_proof(self) -> Connection | None:
         """Step 5: claims that only an up-to-date super-server can have made."""
+        return self.by_inherited_socket() or self.by_trust() or self.by_process() or self.by_gateway()
+
+    def by_inherited_socket(self) -> Connection | None:
+        """A connected socket that leaked to the program, as ncat's and sslserver's do, and a claim of its peer."""
+        tcp = self.claims.get("TCP")
         for _, inherited in self.facts.descriptors:
-            if isinstance(inherited.peername, Endpoint):
-                tcp = self.claims.get("TCP")
-                if tcp and tcp.remote and self.balancer() == (inherited.peername.ip, inherited.peername.port):
-                    return self.answer(tcp, "proxy", "tcp")
-                for claim in self.claims.values():
-                    if claim.remote and claim.remote.port is not None and claim.agrees_with(inherited.peername):
-                        local = inherited.sockname if isinstance(inherited.sockname, Endpoint) else None
-                        return self.answer(claim, "proof", self.transport(), kernel=(inherited.peername, local))
-        if self.proxied and (tcp := self.claims.get("TCP")) is not None and tcp.remote is not None:
-            return self.answer(tcp, "proxy", self.transport(), contradictions=False)
-        facts = self.facts
+            peer = inherited.peername
+            if not isinstance(peer, Endpoint):
+                continue
+            transport: Transport = "udp" if inherited.type == "dgram" else "tcp"
+            if tcp and tcp.remote and self.balancer() == (peer.ip, peer.port):
+                return self.answer(tcp, "proxy", transport, dialect="proxy")
+            for claim in self.claims.values():
+                if claim.remote and claim.remote.port is not None and claim.agrees_with(peer):
+                    here = inherited.sockname if isinstance(inherited.sockname, Endpoint) else None
+                    return self.answer(claim, "proof", transport, kernel=(peer, here))
+        return None
+
+    def by_trust(self) -> Connection | None:
+        tcp = self.claims.get("TCP")
+        if not self.proxied or tcp is None or tcp.remote is None:
+            return None
+        return self.answer(tcp, "proxy", self.transport(TCP), contradictions=False)
+
+    def by_process(self) -> Connection | None:
+        """A process id of ours beside the claim: socat's, systemd's."""
+        environ = self.environ
         for name, claim in self.claims.items():
-            if claim.family.remote_ip.endswith(_SOCAT_SUFFIX) and self.is_ours(self.environ.get(f"{name}_PID")):
+            if claim.family.remote_ip.endswith(_SOCAT_SUFFIX) and self.is_ours(environ.get(f"{name}_PID")):
                 if claim.remote is not None:
-                    return self.answer(claim, "proof", self.transport())
-                path = self.environ[claim.family.remote_ip]
+                    return self.answer(claim, "proof", "tcp")
+                path = environ[claim.family.remote_ip]
                 if path.startswith(("/", "\\0", "<anon>")):  # socat's words for UNIX-domain callers
                     path = "@" + path[2:] if path.startswith("\\0") else path
                     return Connection(
-                        unix=UnixPeer(path=path if path[0] in "/@" else None), dialect="socat", evidence="proof"
+                        unix=UnixPeer(path=path if path[0] in "/@" else None),
+                        raw_proto=environ.get("PROTO"),
+                        dialect="socat",
+                        evidence="proof",
                     )
         addr = self.claims.get(ADDR.name)
-        if addr is not None and addr.remote is not None:
-            if facts.pid is not None and self.environ.get("SYSTEMD_EXEC_PID") == str(facts.pid):
-                return self.answer(addr, "proof", "tcp", dialect="systemd")
-            if self.environ.get("GATEWAY_INTERFACE"):
-                return self.answer(addr, "proof" if facts.pid is not None else "unconfirmed", "tcp", dialect="cgi")
+        pid = self.facts.pid
+        if addr is not None and addr.remote is not None and pid and environ.get("SYSTEMD_EXEC_PID") == str(pid):
+            return self.answer(addr, "proof", "tcp", dialect="systemd")
         return None
+
+    def by_gateway(self) -> Connection | None:
+        """CGI. GATEWAY_INTERFACE can be inherited as well, so one other claim of another peer makes it no proof."""
+        addr = self.claims.get(ADDR.name)
+        if addr is None or addr.remote is None or not self.environ.get("GATEWAY_INTERFACE"):
+            return None
+        alone = all(other.remote is None or other.agrees_with(addr.remote) for other in self.claims.values())
+        return self.answer(addr, "proof" if alone and self.facts.pid is not None else "unconfirmed", "tcp")
 
     def unconfirmed(self) -> Connection:
         """Step 6: nothing vouches for any of it; PROTO decides which family to name."""
-        usable = {name: claim for name, claim in self.claims.items() if claim.remote is not None}
         for name in _order(self.environ.get("PROTO"), tuple(self.claims)):
-            if name in usable:
-                claim = usable[name]
-                if claim.family is SSH:
-                    if self.interactive():
-                        break
-                    self.problem(
-                        "ssh-session",
-                        "warning",
-                        "SSH_CONNECTION",
-                        f"only SSH_CONNECTION names a peer: {claim.remote}, who logged in by ssh",
-                        "a service needs a super-server; a login's own variables say nothing about a service's callers",
-                    )
-                return self.answer(claim, "unconfirmed", self.transport())
-        self.raise_for_nothing()
-        raise AssertionError  # pragma: no cover - raise_for_nothing never returns
+            claim = self.claims.get(name)
+            if claim is not None and claim.remote is not None:
+                return self.answer(claim, "unconfirmed", self.transport(claim.family))
+        login = self.claims.get(SSH.name)
+        announced = len(self.claims) > 1 or "PROTO" in self.environ
+        if login is not None and login.remote is not None and not announced and not self.interactive():
+            self.problem(
+                "ssh-session",
+                "warning",
+                "SSH_CONNECTION",
+                f"only SSH_CONNECTION names a peer: {login.remote}, who logged in by ssh",
+                "a service needs a super-server; a login's own variables say nothing about a service's callers",
+            )
+            return self.answer(login, "unconfirmed", "tcp")
+        raise self.nothing()
 
-    def raise_for_nothing(self) -> None:
+    def nothing(self) -> UCSPIError:
+        """The error for an environment that names no peer."""
         for claim in self.claims.values():
             if claim.error is not None:
-                raise claim.error
+                return claim.error
         from ucspi_env._errors import MissingVariableError, NotUnderSuperServerError
 
         proto = self.environ.get("PROTO")
         if proto in ("TCP", "TCP6", "UDP", "SSL", "SSL6"):
             name = "SSLREMOTEIP" if proto.startswith("SSL") else "TCPREMOTEIP"
-            raise MissingVariableError(
+            return MissingVariableError(
                 name,
                 f"PROTO={shown(proto)} announces a connection that nothing names; have the super-server set it",
             )
-        raise NotUnderSuperServerError(
+        return NotUnderSuperServerError(
             f"no super-server speaks: descriptor {self.facts.fd} is no connected socket, no variable names a peer; "
             "start the program under one, for example: ucspi-tcpserver ::0 7777 PROGRAM"
         )
@@ -333,19 +375,20 @@ class _Case:
         self.problems.extend(claim.problems)
         if contradictions:
             for other in self.claims.values():
-                rule_left_it = evidence in ("operator", "proxy") and kernel is not None and other.agrees_with(kernel[0])
-                if (
-                    other is not claim
-                    and other.family is not SSH
-                    and not other.agrees_with(remote)
-                    and not rule_left_it
-                ):
+                if other is claim or other.family is SSH or other.agrees_with(remote):
+                    continue
+                # A rule leaves the kernel's address in the other families.
+                if kernel is None or not other.agrees_with(kernel[0]):
                     self.contradicted(other, f"{claim.family.remote_ip} says {remote.ip}")
         if dialect is None:
             ssl = self.claims.get(SSL.name)
-            if ssl is not None and ssl is not claim and ssl.remote is not None and ssl.agrees_with(remote):
+            if ssl is not None and ssl.agrees_with(remote):
                 claim = ssl  # sslserver -e: the TCP names are its courtesy
-            dialect = _dialect_of(self.environ, claim)
+            dialect = _dialect_of(self.environ, claim, remote, transport)
+        if tls is None:
+            tls = dialect in _TLS_DIALECTS or (
+                claim.family is TCP and transport == "tcp" and "SSL_PROTOCOL" in self.environ  # s6-tlsd
+            )
         return self.conclude(remote, local, dialect, evidence, transport, tls=tls)
 
     def conclude(
@@ -356,7 +399,7 @@ class _Case:
         evidence: Evidence,
         transport: Transport,
         *,
-        tls: bool | None = None,
+        tls: bool,
     ) -> Connection:
         for name, values in self.facts.duplicates:
             if name in _WATCHED:
@@ -367,17 +410,21 @@ class _Case:
                     f"{name} stands {len(values)} times in the environment: the first is used; a shell keeps the last",
                     "do not put a shell between the super-server and the program",
                 )
-        if tls is None:
-            tls = dialect.startswith("sslserver") or (
-                evidence not in ("kernel", "confirmed")
-                and ("SSL_PROTOCOL" in self.environ or "SSL_CIPHER" in self.environ)
+        proto = self.environ.get("PROTO")
+        if proto in ("UNIX", "IPC"):
+            self.problem(
+                "proto-mismatch",
+                "warning",
+                "PROTO",
+                f"PROTO={proto} announces a UNIX-domain caller, and {remote} is none",
+                "left over from another server, or a PROXY wrapper could not say it better: then this is the balancer",
             )
         return Connection(
             remote=remote,
             local=local,
             transport=transport,
             tls=tls,
-            raw_proto=self.environ.get("PROTO"),
+            raw_proto=proto,
             dialect=dialect,
             evidence=evidence,
             problems=tuple(self.problems),
@@ -429,9 +476,12 @@ class _Case:
         facts = self.facts
         return pid is not None and pid in [str(own) for own in (facts.pid, facts.ppid, facts.grandparent) if own]
 
-    def transport(self) -> Transport:
-        environ = self.environ
-        return "udp" if environ.get("PROTO") == "UDP" or environ.get("NCAT_PROTO") == "UDP" else "tcp"
+    def transport(self, family: Family) -> Transport:
+        """What variables say about the transport, where no descriptor tells."""
+        if family is NCAT:
+            return "udp" if self.environ.get("NCAT_PROTO") == "UDP" else "tcp"
+        udp = family is UDPADDR or (family in (TCP, TCP6) and self.environ.get("PROTO") == "UDP")
+        return "udp" if udp else "tcp"
 
     def interactive(self) -> bool:
         descriptor = self.facts.descriptor(self.facts.fd)
@@ -448,10 +498,10 @@ class _Case:
             return None
         return int(text)
 
-    def unix_dialect(self, proto: str) -> str:
-        if proto == "UNIX":
-            return "ucspi-unix" if "UNIXLOCALPID" in self.environ else "nosh"
-        return "s6-ipcserver" if "IPCCONNNUM" in self.environ else "ucspi-ipc"
+    def unix_dialect(self, ipc: bool) -> str:
+        if ipc:
+            return "s6-ipcserver" if "IPCCONNNUM" in self.environ else "ucspi-ipc"
+        return "ucspi-unix" if "UNIXLOCALPID" in self.environ else "nosh"
 
 
 def _families(environ: Mapping[str, str]) -> list[Family]:
@@ -474,7 +524,7 @@ def _families(environ: Mapping[str, str]) -> list[Family]:
 def _order(proto: str | None, present: Sequence[str]) -> tuple[str, ...]:
     """Names of families in the order of belief for one value of PROTO."""
     prefixed_names = tuple(name for name in present if name not in _FIXED)
-    rest = ("TCPADDR", "TCP", "TCP6", "NCAT", *prefixed_names, "REMOTE_HOST", "REMOTE_ADDR", "SSL", "UDPADDR", "SSH")
+    rest = ("TCPADDR", "TCP", "TCP6", "NCAT", *prefixed_names, "REMOTE_HOST", "REMOTE_ADDR", "SSL", "UDPADDR")
     if proto and proto.startswith("SSL"):
         return ("SSL", *rest)
     if proto == "UDP":
@@ -486,25 +536,23 @@ _FIXED = frozenset(family.name for family in (TCP, TCP6, SSL, TCPADDR, UDPADDR, 
 _WATCHED = frozenset(name for family in (TCP, SSL, TCPADDR, ADDR, HOST) for name in family.names)
 
 
-def _dialect_of(environ: Mapping[str, str], claim: Claim) -> str:
-    """Which program speaks like this; a label, nothing depends on it."""
-    family, remote = claim.family, claim.remote
-    proto = environ.get("PROTO", "")
-    assert remote is not None  # noqa: S101 - callers have a usable claim
+_TLS_DIALECTS = ("sslserver", "sslserver-e", "sslserver-ipv6", "stunnel", "tlswrapper")
+
+
+def _dialect_of(environ: Mapping[str, str], claim: Claim, remote: Endpoint, transport: Transport) -> str:
+    """Which program speaks like this; a label, no decision depends on it."""
+    family = claim.family
     if family is TCP or family is TCP6:
-        return _tcp_dialect(environ, proto, remote)
+        return _tcp_dialect(environ, remote, transport)
     if family is SSL:
-        return "sslserver-ipv6" if proto == "SSL6" or "SSLCTLFD" in environ else "sslserver"
+        proto = environ.get("PROTO", "")
+        return {"SSL6": "sslserver-ipv6", "TCP": "sslserver-e", "TCP6": "sslserver-e"}.get(proto, "sslserver")
     if family is TCPADDR:
         return "busybox-tcpsvd"
     if family is UDPADDR:
         return "busybox-udpsvd"
     if family is HOST:
-        return (
-            "stunnel"
-            if remote.port is not None and environ.get("REMOTE_PORT") and "REMOTE_ADDR" not in environ
-            else "xinetd"
-        )
+        return "stunnel" if claim.remote and claim.remote.port is not None and ADDR.name not in environ else "xinetd"
     if family is ADDR:
         if environ.get("GATEWAY_INTERFACE"):
             return "cgi"
@@ -514,26 +562,24 @@ def _dialect_of(environ: Mapping[str, str], claim: Claim) -> str:
     return "sshd" if family is SSH else "socat"
 
 
-def _tcp_dialect(environ: Mapping[str, str], proto: str, remote: Endpoint) -> str:
-    ipv6 = remote.ip.version == 6
+def _tcp_dialect(environ: Mapping[str, str], remote: Endpoint, transport: Transport) -> str:
     text = environ.get("TCPREMOTEIP", "")
-    twin = environ.get("TCP6REMOTEIP")
-    if PROXY_PEER in environ:
-        return "proxy"
-    if not proto:
-        return "tlswrapper" if "LOG_ID" in environ or ":" not in text else "couriertcpd"
-    if proto == "UDP":
+    proto = environ.get("PROTO", "")
+    if transport == "udp":
         return "udplisten"
-    if proto.startswith("SSL"):
+    if proto.startswith("SSL") and not text.startswith("::ffff:"):
         return "sslserver"
+    if proto == "IPC":  # proxy-server, which leaves the balancer's TCP variables beside a UNIX-domain caller
+        return "s6-networking"
+    if not proto.startswith("TCP"):  # neither sets PROTO, and neither removes another's
+        return "couriertcpd" if ":" in text and "LOG_ID" not in environ else "tlswrapper"
+    twin = "TCP6REMOTEIP" in environ and environ.get("TCPREMOTEPORT") in (None, environ.get("TCP6REMOTEPORT"))
     if proto == "TCP6":
         return "ucspi-tcp-ipv6" if twin else "ucspi-tcp6"
-    if twin and not ipv6 and twin == f"::ffff:{remote.ip}":
+    if twin and remote.ip.version == 4:
         return "ucspi-tcp-ipv6"
     if "TCPCONNNUM" in environ or environ.get("TCPLOCALIP") in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
         return "s6-networking"
-    if not ipv6 and ":" not in text:
+    if ":" not in text:
         return "ipsvd" if "TCPCONCURRENCY" in environ else "ucspi-tcp"
-    if "%" in text or "TCPREMOTEHOST" in environ:
-        return "inetutils-inetd"
-    return "nosh"
+    return "inetutils-inetd" if "%" in text or "TCPREMOTEHOST" in environ else "nosh"

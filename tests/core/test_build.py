@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import pytest
@@ -108,6 +109,20 @@ def test_spellings(name: str, connection: Connection, expected: dict[str, str]) 
 
     assert {key: change.get(key) for key in expected} == expected
     assert bool(change) is bool(expected)
+
+
+def test_sshd_invents_no_address() -> None:
+    with pytest.raises(DialectError, match="both addresses"):
+        build(Connection(remote=V4.remote), "sshd")
+
+
+def test_a_change_reads_as_it_is_written() -> None:
+    change = EnvChange({"A": "1"}, {"B"})
+
+    assert change == EnvChange(set={"A": "1"}, unset=["B"])
+    assert repr(change) == "EnvChange(set={'A': '1'}, unset=frozenset({'B'}))"
+    assert pickle.loads(pickle.dumps(change)) == change
+    assert hash(change) == hash(EnvChange({"A": "1"}, {"B"}))
 
 
 @pytest.mark.parametrize("name", [row.name for row in dialects()])

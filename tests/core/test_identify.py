@@ -98,6 +98,20 @@ class TestConnectedSocket:
         assert (found.remote, found.evidence) == (Endpoint("203.0.113.7", 4711), "operator")
         assert codes(found) == {"operator-rule"}
 
+    def test_a_rule_keeps_the_called_address(self) -> None:
+        """The caller chooses its port: equal ports beside another called address are a coincidence, or an attempt."""
+        environ = TCP | {"TCPREMOTEIP": "203.0.113.7", "TCPLOCALIP": "198.51.100.99"}
+
+        assert identify(environ, Facts({0: socket()})).remote == PEER
+        for listener in ("0.0.0.0", "::"):  # s6's
+            assert identify(environ | {"TCPLOCALIP": listener}, Facts({0: socket()})).evidence == "operator"
+
+    @pytest.mark.parametrize("proto", ["UNIX", "IPC"])
+    def test_an_announced_unix_caller_on_an_ip_socket_is_flagged(self, proto: str) -> None:
+        found = identify(TCP | {"PROTO": proto}, Facts({0: socket()}))
+
+        assert (found.remote, codes(found)) == (PEER, {"proto-mismatch"})
+
     @pytest.mark.parametrize("text", ["0.0.0.0", "::", "garbage", ""])
     def test_what_is_no_address_is_no_rule(self, text: str) -> None:
         found = identify(TCP | {"TCPREMOTEIP": text}, Facts({0: socket()}))
@@ -161,7 +175,20 @@ class TestStunnel:
         found = identify(self.ENV, Facts({0: self.LOOP}))
 
         assert (found.remote, found.local, found.evidence) == (Endpoint("2001:db8::9", 5000), None, "proof")
-        assert (found.dialect, found.tls, found.problems) == ("stunnel", True, ())
+        assert (found.dialect, found.tls) == ("stunnel", True)
+        # A local caller of an inetd that inherited the two would look just so.
+        assert [(p.code, p.severity) for p in found.problems] == [("stunnel-or-stale", "notice")]
+
+    def test_a_service_on_a_low_port_is_no_pair(self) -> None:
+        smtp = socket(Endpoint("127.0.0.1", 40000), Endpoint("127.0.0.1", 25))
+        found = identify(self.ENV, Facts({0: smtp}))
+
+        assert (found.remote, found.evidence) == (Endpoint("127.0.0.1", 40000), "kernel")
+
+    def test_the_leftovers_of_a_web_server_are_no_quiet_proof(self) -> None:
+        found = identify(self.ENV | {"REMOTE_ADDR": self.ENV["REMOTE_HOST"]}, Facts({0: self.LOOP}))
+
+        assert [(p.code, p.severity) for p in found.problems] == [("stunnel-or-stale", "warning")]
 
     def test_beside_other_servers_variables_it_is_flagged(self) -> None:
         found = identify(self.ENV | {"TCPREMOTEIP": "203.0.113.1"}, Facts({0: self.LOOP}))
@@ -199,6 +226,18 @@ class TestNoPeerYet:
         assert (found.remote, found.evidence, found.dialect) == (PEER, "kernel", "socket-activation")
         with pytest.raises(NotUnderSuperServerError):
             identify({"LISTEN_PID": "18", "LISTEN_FDS": "1"}, facts)
+
+    def test_a_socket_on_3_is_no_answer_about_another_descriptor(self) -> None:
+        facts = Facts({6: Descriptor("closed"), 3: socket()}, fd=6, pid=17)
+
+        with pytest.raises(NotUnderSuperServerError):
+            identify({"LISTEN_PID": "17"}, facts)
+
+    def test_an_unconnected_unix_socket(self) -> None:
+        bound = Descriptor("socket", family="unix", type="dgram", sockname="/run/s")
+
+        with pytest.raises(NoPeerYetError, match="recvfrom"):
+            identify(TCP, Facts({0: bound}))
 
     def test_a_listener_on_3(self) -> None:
         facts = Facts({0: Descriptor("chr"), 3: socket(None, listening=True)}, pid=17)
@@ -248,6 +287,23 @@ class TestUnixDomain:
 
         assert found.unix == UnixPeer()
         assert codes(found) == {"bad-id"}
+
+    def test_variables_of_an_ip_caller_are_stale(self) -> None:
+        found = identify(TCP, Facts({0: self.SOCKET}))
+
+        assert (found.remote, codes(found)) == (None, {"stale-variables"})
+
+    def test_systemds_path_of_the_caller(self) -> None:
+        nameless = Descriptor("socket", family="unix", type="stream", sockname="/run/s", peercred=(0, 1000, 100))
+        found = identify({"REMOTE_ADDR": "@name"}, Facts({0: nameless}))
+
+        assert (found.unix, found.dialect, found.problems) == (UnixPeer(1000, 100, None, "@name"), "systemd", ())
+
+    def test_a_process_id_proves_unix_variables_whatever_proto_says(self) -> None:
+        environ = TCP | {"UNIXLOCALPID": "17", "UNIXREMOTEEUID": "1000", "UNIXREMOTEEGID": "100"}
+        found = identify(environ, Facts({0: PIPE}, pid=17))
+
+        assert (found.unix, found.evidence, codes(found)) == (UnixPeer(1000, 100), "proof", {"stale-variables"})
 
     def test_an_unnamed_pair_is_a_wrapper(self) -> None:
         assert identify(TCP, Facts({0: PAIR})).remote == PEER
@@ -299,6 +355,28 @@ class TestProofs:
 
         assert (found.remote, found.dialect, found.evidence) == (Endpoint("::1", 4711), "cgi", "proof")
 
+    def test_an_inherited_gateway_interface_is_no_proof_beside_another_claim(self) -> None:
+        environ = {"GATEWAY_INTERFACE": "CGI/1.1", "REMOTE_ADDR": "203.0.113.1", "REMOTE_PORT": "1"}
+        found = identify(environ | TCP, Facts({0: PIPE}, pid=17))
+
+        assert (found.evidence, codes(found)) == ("unconfirmed", {"stale-variables"})
+
+    @pytest.mark.parametrize(
+        ("environ", "kind", "transport", "tls"),
+        [
+            ({"NCAT_REMOTE_ADDR": "192.0.2.1", "NCAT_REMOTE_PORT": "4711"}, "stream", "tcp", False),
+            ({"NCAT_REMOTE_ADDR": "192.0.2.1", "NCAT_REMOTE_PORT": "4711"}, "dgram", "udp", False),
+            ({"SSLREMOTEIP": "192.0.2.1", "SSLREMOTEPORT": "4711"}, "stream", "tcp", True),
+        ],
+    )
+    def test_another_servers_leftovers_decide_neither_transport_nor_tls(
+        self, environ: dict[str, str], kind: str, transport: str, tls: bool
+    ) -> None:
+        stale = {"PROTO": "UDP", "SSL_PROTOCOL": "TLSv1.3", "NCAT_PROTO": "UDP"}
+        found = identify(environ | stale, Facts({0: PIPE, 4: socket(type=kind)}))
+
+        assert (found.transport, found.tls) == (transport, tls)
+
     def test_a_proxy_behind_tls_pipes(self) -> None:
         environ = TCP | {"TCPREMOTEIP": "203.0.113.7", "UCSPI_PROXY_PEER": str(PEER)}
         found = identify(environ, Facts({0: PIPE, 5: socket()}))
@@ -336,6 +414,8 @@ class TestVariablesAlone:
             ({"REMOTE_HOST": "::1"}, "::1", "xinetd"),
             ({"REMOTE_HOST": "::1", "REMOTE_PORT": "7"}, "[::1]:7", "stunnel"),
             ({"SSH_CONNECTION": "::1 7 ::2 22"}, "[::1]:7", "sshd"),
+            (TCP | {"SSLREMOTEIP": "192.0.2.1", "SSLREMOTEPORT": "4711"}, "192.0.2.1:4711", "sslserver-e"),
+            ({"PROTO": "SSL6", "SSLREMOTEIP": "::ffff:192.0.2.1"}, "192.0.2.1", "sslserver-ipv6"),
         ],
     )
     def test_proto_points_at_a_family(self, environ: dict[str, str], remote: str, dialect: str) -> None:
@@ -425,6 +505,16 @@ class TestVariablesAlone:
     def test_nothing_is_an_error_never_an_invented_peer(self, environ: dict[str, str]) -> None:
         with pytest.raises(NotUnderSuperServerError, match="ucspi-tcpserver"):
             identify(environ, Facts({0: Descriptor("chr")}))
+
+    @pytest.mark.parametrize(
+        ("environ", "error"),
+        [({"PROTO": "TCP"}, MissingVariableError), ({"PROTO": "TCP", "TCPREMOTEIP": "x"}, BadVariableError)],
+    )
+    def test_the_administrators_login_never_stands_in_for_a_caller(
+        self, environ: dict[str, str], error: type[UCSPIError]
+    ) -> None:
+        with pytest.raises(error):
+            identify(environ | {"SSH_CONNECTION": "::1 7 ::2 22"}, Facts())
 
     def test_an_ssh_login_on_a_terminal_is_no_service(self) -> None:
         with pytest.raises(NotUnderSuperServerError):

@@ -145,34 +145,68 @@ def test_a_program_under_tcpclient_asks_for_descriptor_6() -> None:
         assert answer[:2] == [name(client.getsockname()), name(client.getpeername())]
 
 
-@pytest.mark.parametrize("number", [-1, 999_999])
+@pytest.mark.parametrize("number", [-1, 999_999, 2**40])
 def test_a_descriptor_that_is_not_open_is_no_crash(number: int) -> None:
     assert ask(subprocess.DEVNULL, None, fd=number)[0] == "NotUnderSuperServerError"
 
 
-def test_the_usual_case_reads_nothing_but_the_socket() -> None:
-    """No walk through /proc on every connection's path."""
-    server, client = call(socket.AF_INET6, "::1")
-    with server, client:
-        facts = Facts.observe(server.fileno())
-        # ::1 to ::1 may be a wrapper's loopback pair, so more is looked at there; see the next test.
-        assert facts.descriptor(server.fileno()) is not None
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1"])
+def test_the_usual_case_reads_nothing_but_the_socket(host: str) -> None:
+    """No look into /proc on every connection's path."""
     code = (
         "import builtins, os, sys, ucspi_env\n"
         "def refuse(*a, **k): raise AssertionError(a)\n"
-        "builtins.open = os.listdir = os.getppid = refuse\n"
+        "builtins.open = os.open = os.listdir = os.getppid = refuse\n"
         "found = ucspi_env.Facts.observe(0)\n"
         "assert found.pid is None and len(found.descriptors) == 1\n"
     )
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.2", 0))
-        listener.listen()
-        with socket.create_connection(listener.getsockname()) as client:
-            server, _ = listener.accept()
-            with server:
-                subprocess.run(
-                    [sys.executable, "-c", code], stdin=server.fileno(), env={"PYTHONPATH": str(ROOT)}, check=True
-                )
+    server, client = call(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
+    with server, client:
+        subprocess.run([sys.executable, "-c", code], stdin=server.fileno(), env={"PYTHONPATH": str(ROOT)}, check=True)
+
+
+def test_stunnels_habit_is_looked_up_only_where_it_can_matter() -> None:
+    server, client = call(socket.AF_INET, "127.0.0.1")
+    stale = {"REMOTE_HOST": "192.0.2.1", "REMOTE_PORT": "5"}
+    with server, client:
+        assert ask(server, stale)[2:] == ["stunnel", "proof", ["stunnel-or-stale"]]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize(("between", "evidence"), [("sh", "proof"), (sys.executable, "unconfirmed")])
+def test_a_grandparent_counts_through_a_shell_only(between: str, evidence: str) -> None:
+    environ = {"SOCAT_PEERADDR": "192.0.2.1", "SOCAT_PEERPORT": "5", "SOCAT_PID": str(os.getpid())}
+    child = f'exec 3<&0; {sys.executable} -c "$ASK" 0; exit $?'
+    if between != "sh":
+        child = "import os, subprocess, sys; subprocess.run([sys.executable, '-c', os.environ['ASK'], '0'], check=True)"
+    done = subprocess.run(
+        [between, "-c", child],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env=environ | {"PYTHONPATH": str(ROOT), "ASK": ASK, "PATH": os.environ["PATH"]},
+        check=True,
+    )
+
+    assert json.loads(done.stderr)[3] == evidence
+
+
+@pytest.mark.parametrize(
+    ("question", "environ", "error"),
+    [
+        ("remote", {"PROTO": "UNIX"}, "WrongKindError"),
+        ("local", {"PROTO": "UNIX"}, "WrongKindError"),
+        ("local", {"REMOTE_HOST": "192.0.2.1"}, "MissingVariableError"),
+        ("remote", {}, "NotUnderSuperServerError"),
+    ],
+)
+def test_every_error_can_be_raised_first(question: str, environ: dict[str, str], error: str) -> None:
+    """The errors are imported when there is one; a test that has them already would not notice a forgotten import."""
+    code = f"import ucspi_env\ntry: ucspi_env.{question}({environ!r})\nexcept Exception as e: print(type(e).__name__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.strip() == error
 
 
 def test_duplicate_names_are_observed() -> None:
