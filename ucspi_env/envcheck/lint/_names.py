@@ -26,7 +26,7 @@ PEERISH: Final = re.compile(
     r"(?:ip|addr|ip_?addr(?:ess)?)(?:_?(?:str|env|text|s|address|addr|4|v4|6|raw))?_*\Z|(?:m_|s_|g_)?(?:ip_env|ip_?str|rem_?ip|loc_?ip|r_ip)\Z"
 )
 _IPISH: Final = re.compile(
-    r"(?i)(?:.*_)?(?:\w{0,12}?ip|ips|ip_?addr(?:ess)?|ip_?str|ip_?range|network|netmask|ip_?list|ip_?long|dotted\w*|quad)(?:_?(?:str|text|addr|address|env|s|list|range|int|long|num|v4|4|[0-9]))?\Z"
+    r"(?i)(?:.*_)?(?:\w{0,12}?ip|ips|ip_?addr(?:ess)?|ip_?str|ip_?range|network|netmask|ip_?list|ip_?long|dotted_?(?:quad|ip|addr)\w*|quad)(?:_?(?:str|text|addr|address|env|s|list|range|int|long|num|v4|4|[0-9]))?\Z"
 )
 _NOT_IP: Final = re.compile(
     r"(?i).*(?:zip|skip|strip|ship|script|clip|flip|drop|equip|recip|pip|tip|rip|chip|grip|hip|lip|sip|whip|trip|slip|dip|descrip|manip|mail_?addr|email|rcpt|from_?addr|multip|precip)(?:_?\w{0,5})?\Z"

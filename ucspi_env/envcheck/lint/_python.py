@@ -459,7 +459,7 @@ class _Python:
         if (
             last in ("gethostbyname", "gethostbyname_ex")
             and self.text(first) is None
-            and self.unit.in_scope
+            and self.unit.speaks_ucspi
             and "AF_INET6" not in self.scope_source(node)
         ) and not (isinstance(first, ast.Call) and self.dotted(first.func).endswith("gethostname")):
             self.report("gethostbyname-a-only", node, f"`{last}` finds IPv4 addresses only")
@@ -565,7 +565,7 @@ class _Python:
         if (
             name.endswith(("struct.pack", "struct.unpack"))
             and self.text(first) in ("BBBB", "4B", "!BBBB", "!4B")
-            and self.unit.in_scope
+            and any(self.loose(one) == "ip" for argument in node.args for one in ast.walk(argument))
         ):
             self.report("int32-storage", node, "four bytes: an IPv6 address has sixteen")
 

@@ -248,7 +248,7 @@ def gethostbyname_a_only(unit: Unit) -> Iterator[Hit]:
     References:
         RFC 3493 section 6.1.
     """
-    if not unit.in_scope:
+    if not unit.speaks_ucspi and not any(use.direct for use in unit.uses):
         return
     if "gethostbyname" in unit.bare and unit.family in ("c", "perl", "php", "ruby"):
         for found in _LOOKUP.finditer(unit.bare):

@@ -742,7 +742,7 @@ def _mapped_literals(unit: Unit) -> Iterator[Hit]:
         ):
             yield Hit(found.start(), "knows one spelling of a mapped address; ::ffff:c000:201 is another")
     if unit.language == "sh":
-        for found in re.finditer(r"\$\{\w+#{1,2}(?:::ffff:|\*:)\}?|s[/,|]\^?::ffff:", unit.code):
+        for found in re.finditer(r"\$\{\w+#{1,2}::ffff:\}?|s[/,|]\^?::ffff:", unit.code):
             if not search(r"::ffff:\*\.", unit.scope_text(found.start())):
                 yield Hit(found.start(), "knows one spelling of a mapped address; ::ffff:c000:201 is another")
 

@@ -206,14 +206,9 @@ def int32_storage(unit: Unit) -> Iterator[Hit]:
     for found in _PACKED.finditer(unit.code):
         statement = unit.statement_text(found.start())
         near = unit.code[found.end() : found.end() + 80]
-        if (
-            search(r"inet_aton|inet_ntoa|gethostbyname|split\s*\(?\s*/\\\.", near)
-            or (
-                any(use.kind == "ip" for use in unit.uses_between(found.end(), found.end() + 80))
-                and unit.in_scope
-                and search(r"(?i)\bip|addr", statement)
-            )
-        ) and unit.in_scope:
+        converts = search(r"inet_aton|inet_ntoa|gethostbyname|split\s*\(?\s*/\\\.", near) is not None
+        held = any(use.kind == "ip" for use in unit.uses_between(found.end(), found.end() + 80))
+        if unit.in_scope and (converts or held) and search(r"(?i)ip|addr|host|net|client|peer", statement):
             yield Hit(found.start(), "four bytes: an IPv6 address has sixteen")
     if unit.in_scope and "24" in unit.bare:
         for found in _SHIFTS.finditer(unit.bare):
