@@ -17,6 +17,7 @@ EXIT_USAGE = 2
 """Wrong use of ucspi-envcheck, as click has it; programs of the suite say 100."""
 EXIT_NOTHING = 3
 """There is nothing to judge: no super-server speaks."""
+_INTERRUPTED = 128 + 2
 
 
 def lean(name: str) -> Callable[[Sequence[str]], int]:
@@ -48,14 +49,17 @@ def hand_over(main: Callable[[Sequence[str]], int], arguments: Sequence[str]) ->
         for line in stop.lines:
             write_line(line)
         return EXIT_USAGE if stop.status == SUITE_USAGE else stop.status
+    except KeyboardInterrupt:
+        return _INTERRUPTED
 
 
 def run() -> NoReturn:
     """The console script."""
     arguments = sys.argv[1:]
     if arguments and arguments[0] in ("run", "shim", "shell") and not wants_help(arguments[1:]):
-        sys.exit(hand_over(lean(arguments[0]), arguments[1:]))
-    from ucspi_env.envcheck.cli import main
+        status = hand_over(lean(arguments[0]), arguments[1:])
+    else:
+        from ucspi_env.envcheck.cli import perform
 
-    main(prog_name="ucspi-envcheck")
-    raise AssertionError  # click's standalone mode always exits
+        status = perform(arguments)
+    sys.exit(status)

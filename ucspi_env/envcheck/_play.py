@@ -8,14 +8,16 @@ import selectors
 import signal
 import socket
 import subprocess
+import threading
 import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 LONGEST = 65536
 """Bytes of output and of errors that are kept of one run; what comes behind is read and dropped."""
+_PIECE = 65536
 
 
 class Run:
@@ -26,18 +28,43 @@ class Run:
         errors: what it wrote to stderr.
         status: its exit code, or minus the number of the signal that ended it; None where it had to be killed.
         seconds: how long it took.
+        pid: the process id it had.
+        start: when it was started, in seconds since the epoch.
     """
 
-    def __init__(self, output: bytes, errors: bytes, status: int | None, seconds: float) -> None:
+    def __init__(
+        self, output: bytes, errors: bytes, status: int | None, seconds: float, pid: int = 0, start: float = 0.0
+    ) -> None:
         self.output = output
         self.errors = errors
         self.status = status
         self.seconds = seconds
+        self.pid = pid
+        self.start = start
 
     @property
     def hung(self) -> bool:
         """Whether the program outlived its time and was killed."""
         return self.status is None
+
+
+@contextlib.contextmanager
+def watched(program: subprocess.Popen[bytes]) -> Iterator[socket.socket]:
+    """A socket that becomes readable when ``program`` has ended; its process id stays taken until it is waited for."""
+    reader, writer = socket.socketpair()
+
+    def watch() -> None:
+        with writer:
+            if hasattr(os, "waitid"):
+                os.waitid(os.P_PID, program.pid, os.WEXITED | os.WNOWAIT)
+            else:
+                program.wait()
+
+    watcher = threading.Thread(target=watch, name=f"wait for {program.pid}", daemon=True)
+    watcher.start()
+    with reader:
+        yield reader
+        watcher.join()
 
 
 def play(
@@ -51,7 +78,8 @@ def play(
 ) -> Run:
     """Start ``argv`` with ``server`` as descriptors 0 and 1, be its caller on ``client``, and wait for its end.
 
-    The caller sends ``dialogue``, then ends its side, and reads until the program is done.
+    The caller sends ``dialogue``, then ends its side, and reads until the program has ended and nobody holds the
+    connection any more.
 
     Args:
         argv: the program and its arguments.
@@ -64,8 +92,8 @@ def play(
     Raises:
         OSError: the program cannot be started.
     """
-    start = time.monotonic()
-    try:
+    start, clock = time.monotonic(), time.time()
+    with client:
         with server:
             program = subprocess.Popen(
                 list(argv),
@@ -75,37 +103,39 @@ def play(
                 env=dict(environ),
                 start_new_session=True,
             )
-    except OSError:
-        client.close()
-        raise
-    with program, client:
-        output, errors, ended = _converse(program, client, dialogue, start + timeout)
-        status = None
-        if ended:
-            try:
-                status = program.wait(max(0.0, start + timeout - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                ended = False
-        seconds = time.monotonic() - start
-        # Children of the program may be left in either case, and must not outlive the trial.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(program.pid, signal.SIGKILL)
-        program.wait()
-    return Run(bytes(output), bytes(errors), status, seconds)
+        with program, watched(program) as ended:
+            output, errors, done = _converse(program, client, ended, dialogue, start + timeout)
+            seconds = time.monotonic() - start
+            # Children of the program may be left in either case, and must not outlive the trial. The program itself has
+            # not been waited for, so its number is still its own.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(program.pid, signal.SIGKILL)
+        return Run(bytes(output), bytes(errors), program.wait() if done else None, seconds, program.pid, clock)
 
 
 def _converse(
-    program: subprocess.Popen[bytes], client: socket.socket, dialogue: bytes, deadline: float
+    program: subprocess.Popen[bytes],
+    client: socket.socket,
+    ended: socket.socket,
+    dialogue: bytes,
+    deadline: float,
 ) -> tuple[bytearray, bytearray, bool]:
-    """Talk until both streams have ended or the deadline has passed; the last value says which."""
+    """Talk until the program and the connection have ended, or the deadline has passed; the last value says which.
+
+    A child that is left with nothing but stderr in its hands does not count.
+    """
     output, errors = bytearray(), bytearray()
     client.setblocking(False)
-    assert program.stderr is not None  # noqa: S101 - asked for as a pipe
+    stderr = program.stderr
+    assert stderr is not None  # noqa: S101 - asked for as a pipe
+    os.set_blocking(stderr.fileno(), False)
+    awaited = {client, ended}
     with selectors.DefaultSelector() as selector:
-        selector.register(program.stderr, selectors.EVENT_READ, errors)
+        selector.register(stderr, selectors.EVENT_READ, errors)
+        selector.register(ended, selectors.EVENT_READ, bytearray())
         selector.register(client, selectors.EVENT_READ | selectors.EVENT_WRITE, output)
         unsent = memoryview(dialogue)
-        while selector.get_map():
+        while awaited:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return output, errors, False
@@ -114,6 +144,9 @@ def _converse(
                     unsent = _say(selector, client, unsent)
                 if events & selectors.EVENT_READ and not _hear(key.fd, key.data):
                     selector.unregister(key.fileobj)
+                    awaited.discard(key.fileobj)
+    while _hear(stderr.fileno(), errors, waiting=False):
+        pass
     return output, errors, True
 
 
@@ -131,12 +164,12 @@ def _say(selector: selectors.BaseSelector, client: socket.socket, unsent: memory
     return memoryview(b"")
 
 
-def _hear(fd: int, heard: bytearray) -> bool:
-    """Read once; False at the end of the stream."""
+def _hear(fd: int, heard: bytearray, *, waiting: bool = True) -> bool:
+    """Read once; False at the end of the stream and, unless ``waiting``, where there is nothing more by now."""
     try:
-        piece = os.read(fd, 65536)
+        piece = os.read(fd, _PIECE)
     except BlockingIOError:
-        return True
+        return waiting
     except OSError:  # reset by a program that left without reading
         return False
     heard += piece[: max(0, LONGEST - len(heard))]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ucspi_env._address import parse_ip, shown, split_port
 from ucspi_env._dialects import PEER_VARIABLES, dialect
-from ucspi_env._errors import DialectError, NotUnderSuperServerError, UCSPIError, shown
+from ucspi_env._errors import DialectError, NotUnderSuperServerError, UCSPIError
 from ucspi_env._identify import identify
 from ucspi_env._model import Endpoint
 
@@ -35,6 +36,7 @@ _STRANGERS = ("HOST", "INFO", "IDENT", "REMOTEPATH", "_DN", "SERVERNAME", "REMOT
 def make_report(environ: Mapping[str, str], facts: Facts, *, trust: str = "kernel") -> Report:
     """Judge an environment; the result has only what JSON has."""
     report: Report = {"schema": SCHEMA, "verdict": "clean", "error": None, "connection": None}
+    environ = {name: value for name, value in environ.items() if name}
     found: Connection | None = None
     try:
         found = identify(environ, facts, trust=trust)
@@ -45,6 +47,8 @@ def make_report(environ: Mapping[str, str], facts: Facts, *, trust: str = "kerne
         report["connection"] = _connection(found)
         if any(problem.severity != "notice" for problem in found.problems):
             report["verdict"] = "problems"
+    if found is not None and found.remote is not None:
+        report["connection"]["remote"]["given"] = given(environ, found.remote)
     report["kernel"] = _kernel(facts)
     report["variables"] = [
         {"name": name, "value": environ[name], "word": _word(name, found)} for name in sorted(_speaking(environ))
@@ -79,6 +83,27 @@ def ipv4_only_view(environ: Mapping[str, str], found: Connection | None) -> dict
     return {"works": True, "says": f"reads {text} and works"}
 
 
+_LONGEST_NAME = 30
+
+
+def given(environ: Mapping[str, str], remote: Endpoint) -> dict[str, str]:
+    """The variables that name this peer, with the text that they have it in."""
+    found = {}
+    for name in _speaking(environ):
+        if name.endswith(_ADDRESSES):
+            address, _ = split_port(environ[name])
+            try:
+                ip, _ = parse_ip(address)
+            except ValueError:
+                continue
+            if ip == remote.ip:
+                found[name] = environ[name]
+    return found
+
+
+_ADDRESSES = ("REMOTEIP", "REMOTEADDR", "REMOTE_ADDR", "REMOTE_HOST", "_PEERADDR")
+
+
 def _speaking(environ: Mapping[str, str]) -> Iterator[str]:
     for name in environ:
         if (
@@ -99,6 +124,8 @@ def _word(name: str, found: Connection | None) -> str:
         return "operator"
     if name.endswith(_STRANGERS):
         return "stranger"
+    if found.unix is not None and name.startswith(("UNIXREMOTE", "IPCREMOTE")):
+        return "believed"
     try:
         row = dialect(found.dialect)
     except DialectError:
@@ -125,6 +152,7 @@ def _endpoint(end: Endpoint | None) -> dict[str, Any] | None:
         "info": end.info,
         "key": end.key(),
         "network": str(end.network()),
+        "given": {},
     }
 
 
@@ -156,8 +184,13 @@ def _kernel(facts: Facts) -> dict[str, Any] | None:
         "type": descriptor.type,
         "sockname": None if descriptor.sockname is None else str(descriptor.sockname),
         "peername": None if descriptor.peername is None else str(descriptor.peername),
+        "mapped": descriptor.family == "inet6" and _is_ipv4(descriptor.peername),
         "listening": descriptor.listening,
     }
+
+
+def _is_ipv4(name: Endpoint | str | None) -> bool:
+    return isinstance(name, Endpoint) and name.ip.version == 4
 
 
 def _problem(problem: Problem) -> dict[str, Any]:
@@ -169,18 +202,23 @@ def _problem(problem: Problem) -> dict[str, Any]:
 
 def render(report: Report, *, colour: bool = False, width: int = 80) -> str:
     """The report for a person, ``width`` columns wide, without control bytes whatever the variables held."""
-    paint = _Paint(colour)
+    paint = Paint(colour)
     lines: list[str] = []
 
     def fact(label: str, text: str) -> None:
-        lines.extend(_wrapped(f"{label:<10}", text, width))
+        lines.extend(wrapped(f"{label:<10}", text, width))
 
     connection = report["connection"]
     if report["error"]:
-        fact(paint.bad("error"), report["error"]["message"])
+        fact("error", paint.bad(plain(report["error"]["message"])))
     if connection:
         peer = connection["remote"] or connection["unix"]
         fact("caller", paint.good(peer["text"]) if connection["remote"] else _credentials(peer))
+        if connection["remote"]:
+            known = (peer["ip"], peer["text"])
+            odd = [f"{name}={text}" for name, text in sorted(peer["given"].items()) if text not in known]
+            if odd:
+                fact("written", plain(", ".join(odd)))
         for key, label in (("host", "name"), ("info", "ident")):
             if connection["remote"] and connection["remote"][key]:
                 fact(label, f"{shown(connection['remote'][key])} (a stranger's word)")
@@ -192,26 +230,28 @@ def render(report: Report, *, colour: bool = False, width: int = 80) -> str:
         fact("protocol", f"{connection['proto']}{said}{tls}")
         fact("dialect", f"{connection['dialect']}: {connection['program']}")
         fact("evidence", f"{connection['evidence']}: {connection['why']}")
-    fact("kernel", _kernel_text(report["kernel"]))
-    view = report["ipv4_only"]
-    verdict = paint.good("works") if view["works"] else paint.bad("fails")
-    fact("IPv4-only", f"{verdict}: an IPv4-only server {view['says']}")
+    fact("kernel", plain(_kernel_text(report["kernel"])))
+    if report["verdict"] != "nothing" and not (connection and connection["unix"]):
+        view = report["ipv4_only"]
+        verdict = paint.good("works") if view["works"] else paint.bad("fails")
+        fact("IPv4-only", f"{verdict}: an IPv4-only server {view['says']}")
     if report["variables"]:
         lines += ["", "variables"]
-        longest = max(len(variable["name"]) for variable in report["variables"])
-        for variable in report["variables"]:
+        names = [plain(variable["name"])[:_LONGEST_NAME] for variable in report["variables"]]
+        longest = max(map(len, names))
+        for name, variable in zip(names, report["variables"], strict=True):
             value = shown(variable["value"])[1:-1]
-            lines.extend(_wrapped(f"  {variable['name']:<{longest}}  {variable['word']:<10}", value, width))
+            lines.extend(wrapped(f"  {name:<{longest}}  {variable['word']:<10}", value, width))
     if report["problems"]:
         lines += ["", "problems"]
         for problem in report["problems"]:
-            what = f"{paint.bad(problem['code'])}: {problem['message']}"
-            lines.extend(_wrapped(f"  {problem['severity']:<9}", what, width))
-            lines.extend(_wrapped("  remedy   ", problem["hint"], width))
+            what = f"{paint.bad(problem['code'])}: {plain(problem['message'])}"
+            lines.extend(wrapped(f"  {problem['severity']:<9}", what, width))
+            lines.extend(wrapped("  remedy   ", plain(problem["hint"]), width))
     return "\n".join(lines) + "\n"
 
 
-class _Paint:
+class Paint:
     """Colour on terminals, nothing elsewhere."""
 
     def __init__(self, colour: bool) -> None:
@@ -224,18 +264,31 @@ class _Paint:
         return f"\033[31m{text}\033[0m" if self.colour else text
 
 
-def _wrapped(label: str, text: str, width: int) -> Iterator[str]:
-    """Break ``text`` at blanks to fit beside ``label``; escape sequences of colour take no room."""
+def wrapped(label: str, text: str, width: int) -> Iterator[str]:
+    """Break ``text`` to fit beside ``label``: at blanks, and words that are too long for a line anywhere.
+
+    Escape sequences of colour take no room.
+    """
     indent = " " * _visible(label)
     line = label
     empty = True
+    room = max(20, width - len(indent))
+    words: list[str] = []
     for word in text.split(" "):
+        cut = "\033" not in word and len(word) > room
+        words += [word[at : at + room] for at in range(0, len(word), room)] if cut else [word]
+    for word in words:
         if not empty and _visible(line) + 1 + _visible(word) > width:
             yield line.rstrip()
             line, empty = indent, True
         line += word if empty else f" {word}"
         empty = False
     yield line.rstrip()
+
+
+def plain(text: str) -> str:
+    """Text for people with everything escaped that is not printable: control bytes, undecodable ones."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _visible(text: str) -> int:
@@ -264,6 +317,7 @@ def _kernel_text(kernel: Mapping[str, Any] | None) -> str:
         return f"descriptor {kernel['fd']} is {words.get(kernel['kind'], 'no socket')}"
     what = {"inet": "an IPv4", "inet6": "an IPv6", "unix": "a UNIX-domain"}.get(kernel["family"], "some other")
     state = "listening" if kernel["listening"] else f"its peer is {kernel['peername'] or 'unnamed'}"
+    state += ", IPv4-mapped" if kernel["mapped"] else ""
     if kernel["peername"] is None and not kernel["listening"]:
         state = "not connected"
     return f"descriptor {kernel['fd']} is {what} socket, {state}"

@@ -1,4 +1,4 @@
-"""``ucspi-envcheck run [--trust kernel|proxy] -- PROG ARGS``: the report to stderr, then PROG in the same process."""
+"""``ucspi-envcheck run [options] -- PROG ARGS``: the report to stderr, then PROG in the same process."""
 
 from __future__ import annotations
 
@@ -7,16 +7,25 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NAME = "ucspi-envcheck"
-SYNOPSIS = f"{NAME} run [--trust kernel|proxy] -- program [arguments]"
+SYNOPSIS = f"{NAME} run [--json] [--trust kernel|proxy] [--fd N] -- program [arguments]"
 
 
-def trusted(value: str) -> str:
+def trusted(value: str, synopsis: str = SYNOPSIS) -> str:
     """Check the value of ``--trust``."""
     from ucspi_env.tools._program import usage
 
     if value not in ("kernel", "proxy"):
-        raise usage(NAME, SYNOPSIS, f"--trust is kernel or proxy, not {value!a}")
+        raise usage(NAME, synopsis, f"--trust is kernel or proxy, not {value!a}")
     return value
+
+
+def descriptor(value: str, synopsis: str = SYNOPSIS) -> int:
+    """Read the value of ``--fd``."""
+    from ucspi_env.tools._program import usage
+
+    if not (value.isascii() and value.isdigit() and len(value) <= 6):
+        raise usage(NAME, synopsis, f"--fd is the number of a descriptor, not {value!a}")
+    return int(value)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -25,23 +34,21 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         Stop: wrong use (100), or PROG cannot be run (111).
     """
-    import sys
-
     from ucspi_env._facts import Facts
     from ucspi_env.envcheck._report import make_report, render
     from ucspi_env.tools._exec import become, own_environ
-    from ucspi_env.tools._program import scan_options, usage
+    from ucspi_env.tools._program import scan_options, usage, write_line
 
-    options, program = scan_options(NAME, SYNOPSIS, arguments, "", ("trust=",))
+    options, program = scan_options(NAME, SYNOPSIS, arguments, "", ("json", "trust=", "fd="))
     if not program:
         raise usage(NAME, SYNOPSIS, "run needs a program")
-    trust = "kernel"
-    for _, value in options:
-        trust = trusted(value)
-    report = make_report(own_environ(), Facts.observe(), trust=trust)
-    try:
-        sys.stderr.write(render(report))
-        sys.stderr.flush()
-    except OSError:
-        pass  # nobody reads stderr; the program is run all the same
+    chosen = {"trust": "kernel", "fd": "0"} | dict(options)
+    trust, fd = trusted(chosen["trust"]), descriptor(chosen["fd"])
+    report = make_report(own_environ(), Facts.observe(fd), trust=trust)
+    if "json" in chosen:
+        import json
+
+        write_line(json.dumps(report))
+    else:
+        write_line(render(report)[:-1])
     become(NAME, program)

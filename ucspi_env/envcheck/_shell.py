@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ucspi_env._model import Connection
 
 NAME = "ucspi-envcheck"
-SYNOPSIS = f"{NAME} shell [--strict] [--trust kernel|proxy]"
+SYNOPSIS = f"{NAME} shell [--strict] [--trust kernel|proxy] [--fd N]"
 NAMES = (
     "UCSPI_REMOTE_IP",
     "UCSPI_REMOTE_PORT",
@@ -78,33 +78,49 @@ def values_of(found: Connection) -> dict[str, str | None]:
     return values
 
 
+def _write(script: str) -> None:
+    """Write all of it to stdout.
+
+    Raises:
+        Stop: it cannot be written (111).
+    """
+    import os
+
+    from ucspi_env.tools._program import fatal
+
+    rest = script.encode("utf-8", "surrogateescape")
+    try:
+        while rest:
+            rest = rest[os.write(1, rest) :]
+    except OSError as error:
+        raise fatal(NAME, "unable to write output", error) from None
+
+
 def main(arguments: Sequence[str]) -> int:
     """Print the assignments.
 
     Raises:
-        Stop: wrong use (100). The script to evaluate has ended the shell by then.
+        Stop: wrong use (100). The script to evaluate ends the shell all the same.
     """
-    import sys
-
     import ucspi_env
-    from ucspi_env.envcheck._run import trusted
-    from ucspi_env.tools._program import EXIT_TROUBLE, Stop, scan_options, usage, write_line
+    from ucspi_env.envcheck._run import descriptor, trusted
+    from ucspi_env.tools._program import EXIT_TROUBLE, fatal, scan_options, usage
 
+    # One write at the end: no half of a script can get out.
+    script = assignments({}) + f"exit {EXIT_TROUBLE}\n"
     try:
-        options, rest = scan_options(NAME, SYNOPSIS, arguments, "", ("strict", "trust="))
+        options, rest = scan_options(NAME, SYNOPSIS, arguments, "", ("strict", "trust=", "fd="))
         if rest:
             raise usage(NAME, SYNOPSIS, f"shell takes no operands ({rest[0]!a})")
-        chosen = dict(options)
+        chosen = {"trust": "kernel", "fd": "0"} | dict(options)
         found = ucspi_env.connection(
-            trust=trusted(chosen.get("trust", "kernel")),  # type: ignore[arg-type]
+            fd=descriptor(chosen["fd"], SYNOPSIS),
+            trust=trusted(chosen["trust"], SYNOPSIS),  # type: ignore[arg-type]  # checked there
             strict="strict" in chosen,
         )
-    except Stop:
-        sys.stdout.write(assignments({}) + f"exit {EXIT_TROUBLE}\n")
-        raise
+        script = assignments(values_of(found))
     except ucspi_env.UCSPIError as error:
-        write_line(f"{NAME}: fatal: {error}")
-        sys.stdout.write(assignments({}) + f"exit {EXIT_TROUBLE}\n")
-        return EXIT_TROUBLE
-    sys.stdout.write(assignments(values_of(found)))
+        raise fatal(NAME, str(error)) from None
+    finally:
+        _write(script)
     return 0

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from ipaddress import IPv4Network
 
     from ucspi_env._model import Connection, Endpoint
@@ -66,6 +66,14 @@ def shimmed(found: Connection, network: IPv4Network | None) -> Connection:
     return Connection(remote=remote, local=local, unix=found.unix, transport=found.transport, dialect=found.dialect)
 
 
+def cleared(environ: Mapping[str, str]) -> dict[str, str]:
+    """An environment without socat's families, whose prefix can be any name."""
+    prefixes = [name[: -len("_PEERADDR")] for name in environ if name.endswith("_PEERADDR")]
+    suffixes = ("PEERADDR", "PEERPORT", "SOCKADDR", "SOCKPORT", "PID", "PPID", "VERSION")
+    gone = {f"{prefix}_{suffix}" for prefix in prefixes for suffix in suffixes}
+    return {name: value for name, value in environ.items() if name not in gone}
+
+
 def stand_in_network(text: str) -> IPv4Network:
     """Read the network of ``map:NETWORK``.
 
@@ -99,9 +107,10 @@ def main(arguments: Sequence[str]) -> int:
     import os
 
     from ucspi_env._build import build
-    from ucspi_env._errors import UCSPIError
+    from ucspi_env._errors import DialectError, UCSPIError
     from ucspi_env._facts import Facts
     from ucspi_env._identify import identify
+    from ucspi_env._variables import PROXY_PEER
     from ucspi_env.envcheck._run import trusted
     from ucspi_env.tools._exec import become, own_environ
     from ucspi_env.tools._program import fatal, scan_options, usage, write_line
@@ -116,7 +125,7 @@ def main(arguments: Sequence[str]) -> int:
     network = stand_in_network(where) if how == "map" else None
     environ = own_environ()
     try:
-        found = identify(environ, Facts.observe(), trust=trusted(chosen["trust"]))
+        found = identify(environ, Facts.observe(), trust=trusted(chosen["trust"], SYNOPSIS))
     except UCSPIError as error:
         raise fatal(NAME, str(error)) from None
     remote = found.remote
@@ -125,13 +134,19 @@ def main(arguments: Sequence[str]) -> int:
     ipv6 = remote.ip.version == 6
     if ipv6 and how == "refuse":
         write_line(f"{NAME}: shim: pid {os.getpid()} refused {remote}")
-        write_line(chosen["message"] + "\r", fd=1)
+        if chosen["message"]:
+            write_line(chosen["message"] + "\r", fd=1)
         return _EXIT_REFUSED
     shown = shimmed(found, network)
     if shown.remote != remote:
         write_line(f"{NAME}: shim: pid {os.getpid()} shows {remote} as {shown.remote}")
-    dialect = "ucspi-tcp-ipv6" if ipv6 and how == "pass" else "udplisten" if found.transport == "udp" else "ucspi-tcp"
-    changed = build(shown, dialect).apply(environ)
+    dialect = "udplisten" if found.transport == "udp" else "ucspi-tcp-ipv6" if ipv6 and how == "pass" else "ucspi-tcp"
+    try:
+        changed = build(shown, dialect).apply(cleared(environ))
+    except DialectError as error:
+        raise fatal(NAME, str(error)) from None
+    if found.evidence == "proxy" and PROXY_PEER in environ:
+        changed[PROXY_PEER] = environ[PROXY_PEER]  # so that a PROG that asks properly is not told of the balancer
     os.environ.clear()
     os.environ.update(changed)
     become(NAME, program)
