@@ -274,7 +274,9 @@ def gethostbyname_a_only(unit: Unit) -> Iterator[Hit]:
                 yield Hit(found.start(), "only A records are kept: IPv6 answers are dropped")
 
 
-_FOUR_BACK: Final = re.compile(r"\[\s*3\s*\][^;{}]{0,60}\[\s*2\s*\][^;{}]{0,60}\[\s*1\s*\][^;{}]{0,60}\[\s*0\s*\]")
+_FOUR_BACK: Final = re.compile(
+    r"\[\s*3\s*\](?>[^;{}]{0,60}?\[\s*2\s*\])(?>[^;{}]{0,60}?\[\s*1\s*\])[^;{}]{0,60}?\[\s*0\s*\]"
+)
 
 
 @rule("U404", "dnsbl-v4-reverse", SECURITY, group="text", rank=15, remedy="reverse")
@@ -335,7 +337,7 @@ def dnsbl_v4_reverse(unit: Unit) -> Iterator[Hit]:
             for found in re.finditer(r"\[\s*3\s*\]", unit.bare):
                 text = unit.bare[found.start() : found.start() + 700]
                 if (
-                    re.match(r"\[\s*3\s*\][^{}]*?\[\s*2\s*\][^{}]*?\[\s*1\s*\][^{}]*?\[\s*0\s*\]", text)
+                    re.match(r"\[\s*3\s*\](?>[^{}]*?\[\s*2\s*\])(?>[^{}]*?\[\s*1\s*\])[^{}]*?\[\s*0\s*\]", text)
                     and unit.position(found.start())[0] not in seen
                 ):
                     scope = unit.scope_text(found.start())
@@ -386,8 +388,10 @@ def v4_protocol_field(unit: Unit) -> Iterator[Hit]:
     if not unit.in_scope or search(r"(?i)\bEPSV\b|\bEPRT\b", unit.code):
         return
     for literal in unit.literals:
-        if 8 <= literal.outer - literal.inner < 120:
+        if 8 <= literal.outer - literal.inner < 120 and literal.kind in ("string", "raw"):
             content = unit.content(literal)
+            if search(r"=~|expect|assert|cmp\s*\(", unit.line_text(literal.start)):
+                continue
             if (content.startswith("227 ") or "Entering Passive" in content) or (
                 content.count(",") >= 4
                 and search(r"\b(?:PASV|PORT)\b", unit.code)

@@ -265,7 +265,7 @@ def _loose_patterns(unit: Unit, seen: set[int]) -> Iterator[Hit]:
 
 
 _SCAN: Final = re.compile(r"\b[vf]?s?scanf\s*\(")
-_FOUR: Final = re.compile(r"(?:%[*]?\d*h{0,2}l?(?:[dui]|\[[^\]]{1,12}\])(?:%\*c)?\.){3}%")
+_FOUR: Final = re.compile(r"(?:%[*]?\d*h{0,2}l?(?:[dui]|\[[^\]a-zA-Z^]{0,4}0-9[^\]a-zA-Z]{0,4}\])(?:%\*c)?\.){3}%")
 
 
 @rule("U103", "sscanf-quad", BREAKS, group="text", rank=30, remedy="parse")

@@ -15,9 +15,8 @@ from ucspi_env.envcheck.lint._names import is_ipish, is_peerish
 if TYPE_CHECKING:
     from ucspi_env.envcheck.lint._unit import Unit, Use
 
-_ARRAY: Final = re.compile(
-    r"\b(unsigned\s+|signed\s+|u_)?char\s+((?:\*?\w+(?:\s*\[[^\[\]]*\])*(?:\s*=\s*[^,;(){}]*)?\s*,\s*)*)(\w+)\s*\[\s*([\w\s+*]+?)\s*\]\s*(?:=[^;,]*)?[;,)]"
-)
+_CHARACTERS: Final = re.compile(r"\b(unsigned\s+|signed\s+|u_)?char\s+([^;{}()]{1,400})")
+_ARRAY: Final = re.compile(r"(\w+)\s{0,4}\[([^\[\]]{1,40})\]")
 _SMALL: Final = re.compile(
     r"(?:1[5-9]|2\d|3[0-9])\Z|(?:1[5-9]|2\d|3[0-9])\s*\+\s*1\Z|INET_ADDRSTRLEN\Z|(?:MAX_?)?IP_?(?:LEN|SIZE|STR_?LEN|ADDR_?LEN|FMT|MAX|BUF\w*)(?:\s*\+\s*1)?\Z|IPFMT\Z|IP4_FMT\Z|MAX_IP\w*\Z"
 )
@@ -70,18 +69,16 @@ def fixed_buffer(unit: Unit) -> Iterator[Hit]:
     if unit.family != "c":
         return
     reported: set[str] = set()
-    for found in _ARRAY.finditer(unit.bare):
-        name, size = found[3], found[4].strip()
+    for offset, name, size, binary in _arrays(unit):
         if not _SMALL.match(size):
             continue
-        offset = found.start(3)
         scope = unit.scope_text(offset)
         reached = _copied_into(unit, name, offset)
         if not reached and not (
             unit.in_scope and is_ipish(name) and (unit.speaks_ucspi or size[0].isdigit() or is_peerish(name))
         ):
             continue
-        if found[1] and not reached:
+        if binary and not reached:
             continue
         mentions = [
             scope[max(0, one.start() - 60) : one.end() + 40] for one in re.finditer(rf"\b{re.escape(name)}\b", scope)
@@ -102,10 +99,10 @@ def fixed_buffer(unit: Unit) -> Iterator[Hit]:
         if (
             unit.in_scope
             and not search(
-                r"(?i)IP_?V?4|IPS\b|ADDRS\b|version|family|proto|type|AF_|opt|flag|VERSION|VER\b|PF_|STATE|ERR",
+                r"(?i)INET_|META|IP_?V?4|IPS\b|ADDRS\b|version|family|proto|type|AF_|opt|flag|VERSION|VER\b|PF_|STATE|ERR",
                 found[1],
             )
-            and search(r"(?i)len|max|siz|fmt|buf|str", found[1])
+            and search(r"(?i)(?:ip|addr)\w{0,4}_?(?:len|siz|fmt|max|buf)|(?:max|len)_?(?:ip|addr)", found[1])
         ):
             yield Hit(
                 found.start(1),
@@ -137,6 +134,14 @@ def fixed_buffer(unit: Unit) -> Iterator[Hit]:
                 found.start(), "a length limit of a dotted quad; IPv6 text has up to 45 characters, 61 with a zone"
             )
         del name
+
+
+def _arrays(unit: Unit) -> Iterator[tuple[int, str, str, bool]]:
+    """Yield the character arrays that the file declares: place, name, size, and whether they are of bytes rather than text."""
+    for found in _CHARACTERS.finditer(unit.bare):
+        for item in _ARRAY.finditer(found[2]):
+            if "=" not in found[2][: item.start()].rpartition(",")[2]:
+                yield found.start(2) + item.start(), item[1], item[2].strip(), found[1] is not None
 
 
 def _copied_into(unit: Unit, name: str, offset: int) -> bool:
@@ -246,10 +251,10 @@ def int32_storage(unit: Unit) -> Iterator[Hit]:
 
 
 _COLUMN: Final = re.compile(
-    r"(?i)[`\"'\[(,\s\\]((?:\w*_)?(?:ip|addr|ip_?addr|ip_?address|remote\w*|client_?\w*|host_?ip)\w*)[`\"'\]]?\s+(?:var|n?|nvar)?char(?:acter)?2?(?:\s+varying)?\s*\(\s*(\d+)\s*(?:char|byte)?\s*\)"
+    r"(?i)[`\"'\[(,\s\\]((?:\w{0,40}_)?(?:ip|addr|ip_?addr|ip_?address|remote\w{0,20}|client_?\w{0,20}|host_?ip)\w{0,40})[`\"'\]]?\s+(?:var|n?|nvar)?char(?:acter)?2?(?:\s+varying)?\s*\(\s*(\d+)\s*(?:char|byte)?\s*\)"
 )
 _INTEGER_COLUMN: Final = re.compile(
-    r"(?i)[`\"'\[(,\s]((?:\w+_)?ip(?:_?(?:addr|address|num|long|int|start|end|from|to))?)[`\"'\]]?\s+(?:int(?:eger)?(?:\s*\(\s*1[01]\s*\))?(?:\s+unsigned)?|bigint)\b\s*(?=,|\)|not|null|default|unsigned|$|--)"
+    r"(?i)[`\"'\[(,\s]((?:\w{1,40}_)?ip(?:_?(?:addr|address|num|long|int|start|end|from|to))?)[`\"'\]]?\s+(?:int(?:eger)?(?:\s*\(\s*1[01]\s*\))?(?:\s+unsigned)?|bigint)\b\s*(?=,|\)|not|null|default|unsigned|$|--)"
 )
 
 

@@ -163,10 +163,10 @@ class Unit:
         return self._lines
 
     def line_text(self, offset: int) -> str:
-        """Return the code of the line that holds ``offset``, without commentary."""
-        start = self.code.rfind("\n", 0, offset) + 1
-        end = self.code.find("\n", offset)
-        return self.code[start : end if end >= 0 else len(self.code)]
+        """Return the code of the line that holds ``offset``, without commentary; at most 1,000 characters to each side."""
+        start = max(self.code.rfind("\n", 0, offset) + 1, offset - 1000)
+        end = self.code.find("\n", offset, offset + 1000)
+        return self.code[start : end if end >= 0 else offset + 1000]
 
     def line_before(self, offset: int) -> str:
         """Return the code between the start of the line and ``offset``, at most the last 400 characters of it."""
@@ -457,10 +457,10 @@ _TRANSPARENT: Final = re.compile(
 )
 _KEYWORDS: Final = frozenset({"if", "while", "for", "switch", "return", "sizeof", "catch", "else", "do"})
 _DEFINITIONS: Final = {
-    "perl": re.compile(r"\bsub\s+(?P<name>[\w:]+)\s*(?:\((?P<params>[^(){}]*)\)\s*)?\{"),
-    "php": re.compile(r"\bfunction\s+&?(?P<name>\w+)\s*\((?P<params>[^{};]*?)\)\s*(?::\s*\??[\w|\\]+\s*)?\{"),
-    "go": re.compile(r"\bfunc\s+(?:\([^()]*\)\s*)?(?P<name>\w+)\s*\((?P<params>[^()]*(?:\([^()]*\)[^()]*)*)\)[^{}\n]{0,120}\{"),
-    "rust": re.compile(r"\bfn\s+(?P<name>\w+)\s*(?:<[^<>(){}]*(?:<[^<>(){}]*>[^<>(){}]*)*>)?\s*\((?P<params>[^{};]{0,400}?)\)\s*(?:->\s*[^{};]{0,120}?)?(?:\s*where\b[^{};]{0,200})?\{"),
+    "perl": re.compile(r"\bsub\s+(?P<name>[\w:]+)\s*(?:\((?P<params>[^(){}]{0,300})\)\s*)?\{"),
+    "php": re.compile(r"\bfunction\s+&?(?P<name>\w+)\s*\((?P<params>[^{};]{0,600}?)\)\s*(?::\s*\??[\w|\\]+\s*)?\{"),
+    "go": re.compile(r"\bfunc\s+(?:\([^()]*\)\s*)?(?P<name>\w+)\s*\((?P<params>[^(){}]{0,400}(?:\([^(){}]{0,200}\)[^(){}]{0,200}){0,8})\)[^{}\n]{0,120}\{"),
+    "rust": re.compile(r"\bfn\s+(?P<name>\w+)\s*(?:<[^<>(){}]*(?:<[^<>(){}]*>[^<>(){}]*)*>)?\s*\((?P<params>[^{};]{0,400}?)\)\s*(?:(?:->|where\b)[^{};]{0,300})?\{"),
     "awk": re.compile(r"\bfunc(?:tion)?\s+(?P<name>\w+)\s*\((?P<params>[^(){}]*)\)\s*\{"),
     "sh": re.compile(r"^[ \t]*(?:function[ \t]+(?P<name2>[\w.-]+)[ \t]*(?:\(\s*\))?|(?P<name>[\w.-]+)[ \t]*\(\s*\))\s*\{", re.MULTILINE),
 }  # fmt: skip
