@@ -89,6 +89,8 @@ class _Case:
             claim = read_claim(family, environ)
             if claim is not None:
                 self.claims[family.name] = claim
+            elif family.remote_port is not None and environ.get(family.remote_port):
+                self.half_set(family)
 
     # -- the steps --
 
@@ -129,6 +131,14 @@ class _Case:
                     "nothing to do if that rule is meant",
                 )
                 return self.answer(tcp, "operator", transport, kernel=(peer, here), tls=False)
+        elif self.proxied or self.balancer() == (peer.ip, peer.port):
+            self.problem(
+                "missing-caller",
+                "warning",
+                "TCPREMOTEIP",
+                f"a PROXY wrapper is said to have run, but TCPREMOTEIP names no caller: {peer} is the balancer",
+                "have the wrapper set it, or do without trust=proxy",
+            )
         for claim in self.claims.values():
             if claim.agrees_with(peer) and claim.family is not SSH:
                 return self.answer(claim, "confirmed", transport, kernel=(peer, here), tls=False)
@@ -305,12 +315,23 @@ class _Case:
         return None
 
     def by_gateway(self) -> Connection | None:
-        """CGI. GATEWAY_INTERFACE can be inherited as well, so one other claim of another peer makes it no proof."""
+        """CGI. GATEWAY_INTERFACE can be inherited like anything else, so this never comes without a problem.
+
+        Beside a claim of another peer it is no proof.
+        """
         addr = self.claims.get(ADDR.name)
         if addr is None or addr.remote is None or not self.environ.get("GATEWAY_INTERFACE"):
             return None
         alone = all(other.remote is None or other.agrees_with(addr.remote) for other in self.claims.values())
-        return self.answer(addr, "proof" if alone and self.facts.pid is not None else "unconfirmed", "tcp")
+        self.problem(
+            "web-server",
+            "notice",
+            "GATEWAY_INTERFACE",
+            f"GATEWAY_INTERFACE is set, so REMOTE_ADDR is taken for a web server's word: {addr.remote}",
+            "nothing to do in a CGI program; elsewhere start the super-server with a clean environment (env -i)",
+        )
+        evidence: Evidence = "proof" if alone and self.facts.pid is not None else "unconfirmed"
+        return self.answer(addr, evidence, "tcp", dialect="cgi")
 
     def unconfirmed(self) -> Connection:
         """Step 6: nothing vouches for any of it; PROTO decides which family to name."""
@@ -431,6 +452,19 @@ class _Case:
         )
 
     # -- helpers --
+
+    def half_set(self, family: Family) -> None:
+        """A port without its address."""
+        if family is ADDR or (family is HOST and self.environ.get(ADDR.remote_ip)):
+            return  # the two share REMOTE_PORT, which is told once
+        name = family.remote_port or ""
+        self.problem(
+            "missing-address",
+            "warning",
+            name,
+            f"{name} is set and {family.remote_ip} is not",
+            "left over from another server, or lost on the way: have the super-server set both or neither",
+        )
 
     def problem(self, code: str, severity: str, variable: str, message: str, hint: str) -> None:
         self.problems.append(

@@ -126,6 +126,14 @@ class TestConnectedSocket:
         for found in (identify(environ, facts, trust="proxy"), identify(environ | {"UCSPI_TRUST": "proxy"}, facts)):
             assert (found.remote, found.evidence) == (Endpoint("203.0.113.7", 9), "proxy")
 
+    @pytest.mark.parametrize("environ", [{"UCSPI_TRUST": "proxy"}, {"UCSPI_PROXY_PEER": str(PEER)}])
+    @pytest.mark.parametrize("text", ["", "0.0.0.0", "garbage"])
+    def test_a_balancer_is_no_caller(self, environ: dict[str, str], text: str) -> None:
+        found = identify(TCP | environ | {"TCPREMOTEIP": text}, Facts({0: socket()}))
+
+        assert found.remote == PEER
+        assert "missing-caller" in codes(found)
+
     def test_our_proxy_programs_prove_themselves(self) -> None:
         environ = TCP | {"TCPREMOTEIP": "203.0.113.7", "TCPREMOTEPORT": "9", "UCSPI_PROXY_PEER": str(PEER)}
         found = identify(environ, Facts({0: socket()}))
@@ -146,6 +154,13 @@ class TestConnectedSocket:
         found = identify(environ, facts)
 
         assert (found.remote, found.evidence) == (peer, "confirmed")
+
+    @pytest.mark.parametrize("name", ["TCPREMOTEPORT", "TCP6REMOTEPORT", "SSLREMOTEPORT", "REMOTE_PORT"])
+    def test_a_port_without_an_address_is_named(self, name: str) -> None:
+        found = identify({name: "4711"}, Facts({0: socket()}))
+
+        assert found.remote == PEER
+        assert [(p.code, p.variable) for p in found.problems] == [("missing-address", name)]
 
     def test_a_listener_address_is_never_the_local_one(self) -> None:
         environ = TCP | {"TCPLOCALIP": "0.0.0.0"}
@@ -359,7 +374,7 @@ class TestProofs:
         environ = {"GATEWAY_INTERFACE": "CGI/1.1", "REMOTE_ADDR": "203.0.113.1", "REMOTE_PORT": "1"}
         found = identify(environ | TCP, Facts({0: PIPE}, pid=17))
 
-        assert (found.evidence, codes(found)) == ("unconfirmed", {"stale-variables"})
+        assert (found.evidence, codes(found)) == ("unconfirmed", {"stale-variables", "web-server"})
 
     @pytest.mark.parametrize(
         ("environ", "kind", "transport", "tls"),
