@@ -212,7 +212,7 @@ def int32_storage(unit: Unit) -> Iterator[Hit]:
         statement = unit.statement_text(found.start())
         near = unit.code[found.end() : found.end() + 80]
         converts = search(r"inet_aton|inet_ntoa|gethostbyname|split\s*\(?\s*/\\\.", near) is not None
-        held = any(use.kind == "ip" for use in unit.uses_between(found.end(), found.end() + 80))
+        held = any(use.kind == "ip" for use in unit.uses_between(found.end(), found.end() + 30))
         if unit.in_scope and (converts or held) and search(r"(?i)ip|addr|host|net|client|peer", statement):
             yield Hit(found.start(), "four bytes: an IPv6 address has sixteen")
     if unit.in_scope and "24" in unit.bare:
