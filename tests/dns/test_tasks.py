@@ -6,6 +6,7 @@ import contextlib
 import selectors
 import socket
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -371,3 +372,26 @@ def test_nested_groups_pass_sockets_down(pair: tuple[socket.socket, socket.socke
     pair[1].send(b"deep")
     done = complete(gather(gather(gather(receive(pair[0])))))
     assert done[0].result()[0].result()[0].result() == b"deep"
+
+
+def test_a_socket_that_cannot_be_watched_fails_its_task_and_leaves_nothing_watched(
+    pair: tuple[socket.socket, socket.socket], tmp_path: Path
+) -> None:
+    """epoll(7) refuses regular files, as it refuses everything when its watches are exhausted."""
+    closed: list[str] = []
+
+    def task() -> Task[None]:
+        try:
+            yield Wait(time.monotonic() + 60, read=[pair[0], file])  # type: ignore[list-item]  # no socket: the point
+        finally:
+            closed.append("closed")
+
+    ended: list[Outcome[None]] = []
+    with selectors.EpollSelector() as selector, (tmp_path / "file").open("w+") as file:
+        tasks = Tasks(selector)
+        tasks.start(task(), ended.append)
+        assert [type(outcome.error) for outcome in ended] == [PermissionError]
+        assert closed == ["closed"]
+        assert not selector.get_map()
+        assert len(tasks) == 0
+        assert tasks.next_deadline() is None

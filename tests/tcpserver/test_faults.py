@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support import Server, call
+from tests.support.dns_server import DNSServer, reverse
 from tests.tcpserver.faults import injected
 
 if TYPE_CHECKING:
@@ -111,3 +112,16 @@ def test_a_caller_who_is_gone_before_the_banner_costs_nothing_but_a_line(tcpserv
         gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         gone.recv(1)
     assert call(server.port).data == b"x" * 100_000
+
+
+@pytest.mark.peer("strace")
+@pytest.mark.parametrize("error", ["ENOSPC", "ENOMEM"])
+def test_a_look_up_that_cannot_be_watched_counts_as_failed(tcpserver: Callable[..., Server], error: str) -> None:
+    """epoll(7) has no watches left for the resolver's socket; the caller is served without a name."""
+    # Numbers 1 and 2 are the signals and the listening socket.
+    command = injected(f"epoll_ctl:error={error}:when=3")
+    with DNSServer({reverse("127.0.0.1"): {"PTR": ["caller.example"]}}) as dns:
+        environ = {"PATH": os.environ["PATH"], "DNSCACHEIP": dns.address}
+        server = tcpserver("-vRl0", "127.0.0.1", "0", "printenv", "TCPREMOTEHOST", command=command, env=environ)
+        assert call(server.port).data == b""
+        assert call(server.port).data == b"caller.example\n"

@@ -223,7 +223,10 @@ class Tasks:
         return len(self._waits)
 
     def start(self, task: Task[T], done: Callable[[Outcome[T]], None]) -> None:
-        """Run ``task`` up to its first wait; ``done`` is called once, with how it ended (perhaps at once)."""
+        """Run ``task`` up to its first wait; ``done`` is called once, with how it ended (perhaps at once).
+
+        A task whose sockets the selector cannot watch has failed with the selector's OSError.
+        """
         self._resume(task, done, None)
 
     def cancel(self, task: Task[Any]) -> None:
@@ -285,8 +288,17 @@ class Tasks:
         self._waits[task] = (events, done, self._count)
         self._due[self._count] = task
         heappush(self._deadlines, (result.until, self._count))
-        for sock, mask in events.items():
-            self._selector.register(sock, mask, (task, sock))
+        watched: list[socket] = []
+        try:
+            for sock, mask in events.items():
+                self._selector.register(sock, mask, (task, sock))
+                watched.append(sock)
+        except OSError as error:  # out of memory, or of the watches that epoll(7) grants one user
+            events.clear()
+            for sock in watched:
+                self._selector.unregister(sock)
+            self.cancel(task)
+            done(Outcome(error=error))
 
 
 def complete(task: Task[T]) -> T:
