@@ -29,12 +29,12 @@ _WORTH: Final = re.compile(
 )
 
 
+_PATCH: Final = re.compile(r"^--- \S[^\n]*\n\+\+\+ \S[^\n]*\n@@ -\d", re.MULTILINE)
+
+
 def is_patch(path: str, text: str) -> bool:
-    """Say whether the file is a patch: by name and content, since a ``.patch`` may be anything."""
-    return (
-        path.endswith(PATCHES)
-        or re.match(r"(?:Index: |diff -|--- \S+.*\n\+\+\+ |From [0-9a-f]{40} )", text) is not None
-    )
+    """Say whether the file is a patch: by its name, or since a hunk begins near its top."""
+    return path.endswith(PATCHES) or _PATCH.search(text[:8192]) is not None
 
 
 def lint_text(path: str, text: str, language: str | None = None, *, named: bool = True) -> list[Finding]:

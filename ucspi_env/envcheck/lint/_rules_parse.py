@@ -726,9 +726,7 @@ def _mapped_literals(unit: Unit) -> Iterator[Hit]:
             unit.code[start : literal.start],
         ):
             continue
-        if unit.family == "c" and (
-            _dot_test(unit, literal.start) or search(r"V4MAPPED|inet_pton", unit.scope_text(literal.start))
-        ):
+        if _dot_test(unit, literal.start) or search(r"V4MAPPED|inet_pton", unit.scope_text(literal.start)):
             continue
         if unit.family == "c" and not search(r"\(", unit.code[start : literal.start]):
             continue
@@ -755,7 +753,14 @@ _NO_CALL: Final = _NoCall()
 
 
 def _dot_test(unit: Unit, offset: int) -> bool:
-    return search(r"str_?r?chr\s*\([^;()]*'\.'|strspn", unit.scope_text(offset)) is not None
+    """Say whether the function also asks for a dot: then it takes the dotted spelling for what it is."""
+    return (
+        search(
+            r"str_?r?chr\s*\([^;()]*'\.'|strspn|\bindex\s*\(\s*\$?\w+\s*,\s*[\"']\.[\"']\s*\)|(?:include\?|contains)\s*\(?\s*['\"]\.['\"]|Contains\w*\([^()]*['\"]\.['\"]\)",
+            unit.scope_text(offset),
+        )
+        is not None
+    )
 
 
 def _unmaps(unit: Unit, offset: int) -> bool:
