@@ -1,8 +1,8 @@
 """The agent of `_stage`: a program of its own, started without the package, that owns a private network.
 
 It moves into new user and network namespaces, then serves one request after the other over the UNIX-domain socket that
-is its descriptor 0: ``KIND MAPPED IP PORT ZONE IP PORT ZONE INDEX`` (the caller's end first, ``-`` for no zone), answered
-by ``+`` with the two ends, or by why it cannot be. It ends when the other end of that socket is closed.
+is its descriptor 0: ``KIND MAPPED IP PORT ZONE IP PORT ZONE INDEX`` (the caller's end first, ``-`` for no zone). The
+answer is ``+`` with the two ends, or why it cannot be. It ends when the other end of that socket is closed.
 """
 
 from __future__ import annotations

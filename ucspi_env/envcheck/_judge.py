@@ -36,6 +36,9 @@ served; served where the reference was turned away; ended by a signal or an unca
 connected at all."""
 
 
+_OF_IPV6 = ("IPv6", "mapped", "link-local")
+
+
 class Result:
     """One cell and what the server did in it.
 
@@ -46,7 +49,7 @@ class Result:
         detail: one line of evidence.
         log: what is wrong with its log, or empty.
         invented: the made-up address that it shows in place of the caller's, or empty.
-        excused: whether it is no matter of IPv6, since an IPv4 caller of the same super-server fares the same.
+        excused: whether a fallback fares the same.
     """
 
     __slots__ = ("cell", "detail", "excused", "invented", "log", "outcome", "run")
@@ -71,7 +74,12 @@ class Result:
             return self.outcome in (CRASHED, HUNG, ACCEPTED)
         if self.cell.kind == "missing":
             return self.cell.column != "IPv4"
-        return self.cell.kind in ("IPv6", "mapped", "link-local")
+        return self.cell.kind in _OF_IPV6
+
+    @property
+    def log_counts(self) -> bool:
+        """Whether the log speaks against it."""
+        return bool(self.log) and not self.excused and self.cell.kind in _OF_IPV6
 
 
 # -- one cell --
@@ -81,28 +89,29 @@ def judge(
     cell: Cell,
     run: Run,
     reference: Template | None = None,
-    fallback: Template | None = None,
+    fallbacks: Iterable[Template] = (),
     expect: re.Pattern[bytes] | None = None,
 ) -> Result:
-    """Compare what the server did with what it did for the cell's reference and, where that differs, its fallback.
+    """Compare what the server did with what it did for the cell's reference and, where that differs, its fallbacks.
 
     Args:
         cell: the caller.
         run: what the server did.
         reference: its answers to the reference; None for a reference itself.
-        fallback: its answer to the fallback.
+        fallbacks: its answers to the fallbacks.
         expect: what the answer to a caller who is served matches; then nothing else about answers counts.
     """
     if reference is None:
         return _fault(cell, run) or Result(cell, run, ALIKE, said(run))
     first = _compared(cell, run, reference, expect)
-    if fallback is None or (first.outcome == ALIKE and not first.log):
-        return first
-    second = _compared(cell, run, fallback, expect)
-    same = second.outcome == fallback.outcome if first.outcome in (CRASHED, HUNG) else second.outcome == ALIKE
-    first.excused = first.outcome != ALIKE and same
-    if not second.log:
-        first.log = ""
+    for fallback in fallbacks:
+        if first.outcome == ALIKE and not first.log:
+            break
+        second = _compared(cell, run, fallback, expect)
+        same = second.outcome == fallback.outcome if first.outcome in (CRASHED, HUNG) else second.outcome == ALIKE
+        first.excused = first.excused or (first.outcome != ALIKE and same)
+        if not second.log:
+            first.log = ""
     return first
 
 
@@ -207,8 +216,11 @@ def _served(run: Run) -> bool:
     return not run.status and bool(text.strip()) and not _DENIALS.search(text[:2000])
 
 
+_SHOWN = 50
+
+
 def _short(text: str, length: int) -> str:
-    shown = ascii(text)[1:-1]
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
     return shown if len(shown) <= length else f"{shown[: length - 1]}…"
 
 
@@ -223,12 +235,13 @@ def said(run: Run) -> str:
     return f"{text} (exit {run.status})" if run.status else text
 
 
-_INVENTED = ("0.0.0.0", "255.255.255.255", "127.0.0.1", "(null)", "None", "unknown")  # noqa: S104 - read, not bound
+_INVENTED = ("0.0.0.0", "255.255.255.255", "127.0.0.1")  # noqa: S104 - read, not bound
+_NOBODY = ("(null)", "None", "unknown")
 
 
-def _invented(output: bytes, other: bytes) -> str:
+def _invented(output: bytes, other: bytes, words: Iterable[str] = _INVENTED) -> str:
     """The made-up address that is in one answer and not in the other."""
-    for text in _INVENTED:
+    for text in words:
         word = re.compile(rb"(?<![\w.])" + re.escape(text.encode()) + rb"(?![\w.])")
         if word.search(output) and not word.search(other):
             return text
@@ -239,7 +252,7 @@ def log_fault(cell: Cell, run: Run, template: Template) -> str:
     """What is wrong with the log, where the reference's log names the caller; empty if nothing is."""
     if not names(template.run.errors, template.cell.remote) or names(run.errors, cell.remote):
         return ""
-    invented = _invented(run.errors, template.run.errors)
+    invented = _invented(run.errors, template.run.errors, _INVENTED + _NOBODY)
     if invented:
         return f"the log says {invented} in place of {cell.remote.ip}"
     return f"the log does not name {cell.remote.ip}"
@@ -360,19 +373,11 @@ class Template:
             for one in (run, self.run)
         )
         for line, other in zip([*lines, ""], [*others, ""], strict=False):
-            pair = [
-                _TOKEN.findall(" ".join(neutral(one, _line(source, text))))
-                for one, source, text in ((cell, run, line), (self.cell, self.run, other))
-            ]
-            if pair[0] != pair[1]:
-                ours, theirs = line, other
-                break
-        else:
-            ours, theirs = "", ""
-        if ours == theirs:
-            ours, theirs = f"exit {run.status}", f"exit {self.run.status}"
-            return ours, theirs
-        return tuple(f"'{_short(one, 50)}'" if one else "nothing" for one in (ours, theirs))  # type: ignore[return-value]  # two
+            ours, theirs = neutral(cell, _line(run, line)), neutral(self.cell, _line(self.run, other))
+            if ours != theirs:
+                at = next((at for at, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), 0)
+                return _excerpt(line, ours, at), _excerpt(other, theirs, at)
+        return f"exit {run.status}", f"exit {self.run.status}"
 
     def _first_difference(self, cell: Cell, run: Run) -> int | None:
         words = neutral(cell, run)
@@ -397,6 +402,13 @@ class Template:
         whole = len(run.output) - len(self.run.output)
         mine, other = spellings(cell.remote), spellings(self.cell.remote)
         return {whole, *(len(a) - len(b) for a in mine for b in other)} - {0} if whole else set()
+
+
+def _excerpt(line: str, words: list[str], at: int) -> str:
+    """A short line as it is; of a long one the words around number ``at``."""
+    if not line:
+        return "nothing"
+    return f"'{_short(line if len(line) <= _SHOWN else '… ' + ' '.join(words[max(0, at - 3) : at + 5]), _SHOWN)}'"
 
 
 def _line(run: Run, text: str) -> Run:
@@ -514,7 +526,7 @@ def _findings(results: Sequence[Result]) -> Iterable[Finding]:
     for result in results:
         if result.outcome not in (ALIKE, BROKEN) and not result.excused:
             hits.setdefault((_code(result), result.cell.kind, result.counts), []).append(result)
-        if result.log and not result.excused and result.cell.kind in ("IPv6", "mapped", "link-local"):
+        if result.log_counts:
             hits.setdefault(("wrong-log", result.cell.kind, True), []).append(result)
     for code in _WORST_FIRST:
         for kind in _WHO:

@@ -5,8 +5,8 @@ IPv4 under DJB's own tcpserver, its *reference*: an unknown caller with an unkno
 127.0.0.1. A server that lets localhost in and strangers out is therefore ready if it does the same over IPv6, and has a
 hole if it lets IPv6 strangers in.
 
-A server need not know every super-server's variables. So a cell has a *fallback* too, the IPv4 caller of the same
-super-server: what goes wrong for both is no matter of IPv6.
+A server need not know every super-server's variables. So a cell has *fallbacks* too, most often the IPv4 caller of the
+same super-server: what goes wrong for both is no matter of IPv6.
 
 No two cells have one address: limits and grey lists of the server see each caller for the first time.
 """
@@ -51,7 +51,7 @@ class Cell:
         local: the called address.
         mapped: whether the socket is a dual-stack one with an IPv4 caller.
         reference: the name of the cell that it is compared with; empty for a reference itself.
-        fallback: the name of the cell that may excuse it, or empty.
+        fallbacks: the names of the cells that excuse it if they fare the same.
         set: variables on top of what the dialect writes.
         unset: variables taken away from it.
         as_ipv6: ``tcpserver -6``.
@@ -61,7 +61,7 @@ class Cell:
         "as_ipv6",
         "column",
         "dialect",
-        "fallback",
+        "fallbacks",
         "kind",
         "local",
         "mapped",
@@ -80,7 +80,7 @@ class Cell:
         kind: str,
         remote: Endpoint,
         reference: str = "",
-        fallback: str = "",
+        fallbacks: Iterable[str] = (),
         *,
         as_ipv6: bool = False,
         set: Mapping[str, str] | None = None,
@@ -94,7 +94,7 @@ class Cell:
         self.local = Endpoint(_called_by(remote), PORT, remote.zone)
         self.mapped = column == "mapped"
         self.reference = reference
-        self.fallback = "" if fallback == self.name else fallback
+        self.fallbacks = tuple(name for name in fallbacks if name != self.name)
         self.set = dict(set or {})
         self.unset = tuple(unset)
         self.as_ipv6 = as_ipv6
@@ -113,7 +113,7 @@ class Cell:
             self.kind,
             Endpoint(self.remote.ip, port, self.remote.zone),
             self.reference,
-            self.fallback,
+            self.fallbacks,
             as_ipv6=self.as_ipv6,
             set=self.set,
             unset=self.unset,
@@ -174,7 +174,7 @@ def on_dual_stack(variables: Mapping[str, str], dialect: str, remote: Endpoint, 
 
 _LEFT_OUT = ("proxy", "socket-activation")  # the variables of ucspi-tcp-ipv6, and those of inetd
 _REFERENCE, _FRIEND = "ucspi-tcp, IPv4", "ucspi-tcp, 127.0.0.1"
-_NO_PROTO = "no PROTO"
+_NO_PROTO, _PLAIN_IPV6 = "no PROTO", "ucspi-tcp-ipv6, IPv6"
 _TWINS = ("TCP6REMOTEIP", "TCP6REMOTEPORT", "TCP6LOCALIP", "TCP6LOCALPORT")
 _HOSTILE = {
     "host: an address": {"TCPREMOTEHOST": "203.0.113.9"},
@@ -225,7 +225,7 @@ def cells(only: Sequence[str] = (), *, stranger4: str | None = None, stranger6: 
     if not wanted:
         return found
     kept = {cell.name: cell for cell in found if not cell.reference or cell.kind in wanted}
-    needed = {cell.fallback for cell in kept.values()}
+    needed = {name for cell in kept.values() for name in cell.fallbacks}
     return [cell for cell in found if cell.name in kept or cell.name in needed]
 
 
@@ -235,57 +235,59 @@ def _cells(callers: _Callers) -> Iterator[Cell]:
         column: str,
         dialect: str,
         kind: str,
-        fallback: str = "",
-        *,
+        *fallbacks: str,
         as_ipv6: bool = False,
         set: Mapping[str, str] | None = None,
         unset: Iterable[str] = (),
     ) -> Cell:
         reference = _FRIEND if column in ("127.0.0.1", "::1") else _REFERENCE
         remote = callers.next(column)
-        return Cell(row, column, dialect, kind, remote, reference, fallback, as_ipv6=as_ipv6, set=set, unset=unset)
+        return Cell(row, column, dialect, kind, remote, reference, fallbacks, as_ipv6=as_ipv6, set=set, unset=unset)
 
     for column in ("IPv4", "127.0.0.1"):
         yield Cell("ucspi-tcp", column, "ucspi-tcp", "IPv4", callers.next(column))
     yield cell(_NO_PROTO, "IPv4", "ucspi-tcp", "missing", unset=["PROTO"])
     for column in ("IPv6", "fe80::"):
-        yield cell(_NO_PROTO, column, "ucspi-tcp-ipv6", "missing", f"{_NO_PROTO}, IPv4", unset=["PROTO"])
+        excuses = f"{_NO_PROTO}, IPv4", f"ucspi-tcp-ipv6, {column}"
+        yield cell(_NO_PROTO, column, "ucspi-tcp-ipv6", "missing", *excuses, unset=["PROTO"])
     for row in dialects():
         if row.name == "ucspi-tcp" or row.name in _LEFT_OUT or "tcp" not in row.transports:
             continue
-        for column, kind, fallback in _columns(row):
-            yield cell(row.name, column, row.name, kind, fallback)
+        for column, kind, *more in _columns(row):
+            yield cell(row.name, column, row.name, kind, *more)
         if row.name == "ucspi-tcp-ipv6":
             for column in ("mapped", "127.0.0.1"):
                 yield cell("ucspi-tcp-ipv6 -6", column, row.name, "mapped", as_ipv6=True)
+    # What fehcom's ucspi-tcp6 writes by default.
     for column in ("IPv6", "fe80::"):
         yield cell("no TCP6 twins", column, "ucspi-tcp-ipv6", _kind(column), unset=_TWINS)
     ssl = {"IPv4": "SSL", "IPv6": "SSL6"}
     for column, proto in ssl.items():
-        fallback = "PROTO=SSL…, IPv4"
-        yield cell("PROTO=SSL…", column, "ucspi-tcp-ipv6", "missing", fallback, set={"PROTO": proto})
+        excuses = ("PROTO=SSL…, IPv4", _PLAIN_IPV6)
+        yield cell("PROTO=SSL…", column, "ucspi-tcp-ipv6", "missing", *excuses, set={"PROTO": proto})
     for row_name, variables in ({"host: a name": {"TCPREMOTEHOST": "client.example"}} | _HOSTILE).items():
         kind = "hostile" if row_name in _HOSTILE else ""
         yield cell(row_name, "IPv4", "ucspi-tcp", kind or "other", set=variables)
         twins = {f"TCP6{name[3:]}": value for name, value in variables.items()}
-        fallback = f"{row_name}, IPv4"
-        yield cell(row_name, "IPv6", "ucspi-tcp-ipv6", kind or "IPv6", fallback, set=variables | twins)
+        others = (f"{row_name}, IPv4", _PLAIN_IPV6)[: 2 if kind else 1]
+        yield cell(row_name, "IPv6", "ucspi-tcp-ipv6", kind or "IPv6", *others, set=variables | twins)
 
 
-def _columns(row: Dialect) -> Iterator[tuple[str, str, str]]:
-    """Columns of a super-server, with kind and fallback."""
+def _columns(row: Dialect) -> Iterator[tuple[str, ...]]:
+    """Columns of a super-server, each with its kind and its fallbacks."""
     ucspi = bool(row.writes) and row.writes[0][0] is TCP
     writes_mapped = any(spelling.v4 == "mapped" for _, spelling in row.writes)
-    without_proto = f"{_NO_PROTO}, IPv4" if ucspi and row.proto is None else ""
-    excuse = without_proto if writes_mapped or without_proto else f"{row.name}, IPv4"
-    yield "IPv4", "mapped" if writes_mapped else "IPv4" if ucspi else "other", without_proto
+    without_proto = [f"{_NO_PROTO}, IPv4"] if ucspi and row.proto is None else []
+    # Mapped text is a matter of IPv6, also where it stands for an IPv4 caller: that one excuses nobody.
+    excuses = without_proto or ([] if writes_mapped else [f"{row.name}, IPv4"])
+    yield "IPv4", "mapped" if writes_mapped else "IPv4" if ucspi else "other", *without_proto
     if ucspi:
-        yield "127.0.0.1", "mapped" if writes_mapped else "IPv4", without_proto
+        yield "127.0.0.1", "mapped" if writes_mapped else "IPv4", *without_proto
     if row.ipv6:
         for column in ("mapped", "IPv6", "fe80::"):
-            yield column, _kind(column), excuse
+            yield column, _kind(column), *excuses
         if ucspi:
-            yield "::1", "IPv6", without_proto
+            yield "::1", "IPv6", *without_proto
 
 
 def _kind(column: str) -> str:

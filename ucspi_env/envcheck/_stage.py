@@ -2,8 +2,8 @@
 
 An agent process (`_agent`) moves into a network namespace of its own (with a user namespace around it, so that no
 privilege is needed), takes the claimed addresses onto its loopback, makes the connections there and hands their ends
-out over a UNIX-domain socket. A socket belongs for life to the namespace it was made in, so a program outside that is given
-one end sees, when it asks the kernel, exactly the addresses that were claimed.
+out over a UNIX-domain socket. A socket belongs for life to the namespace it was made in, so a program outside that is
+given one end sees, when it asks the kernel, exactly the addresses that were claimed.
 
 Where namespaces are not allowed (other systems, some containers) there is only an unnamed socket pair: `Stage.reason`
 says why.

@@ -190,7 +190,8 @@ def _judged(
     if isinstance(run, str):
         return Result(cell, None, BROKEN, run)
     known = known or {}
-    return judge(cell, run, known.get(cell.reference), known.get(cell.fallback), expect)
+    fallbacks = [known[name] for name in cell.fallbacks if name in known]
+    return judge(cell, run, known.get(cell.reference), fallbacks, expect)
 
 
 # -- for people and programs --
@@ -303,11 +304,12 @@ def _table(results: Sequence[Result], paint: Paint, *, verbose: bool) -> Iterato
             if cell is None:
                 words.append(f"{'-':<10}")
                 continue
-            word = "wrong log" if cell.log and cell.outcome == ALIKE else _IN_TABLE.get(cell.outcome, cell.outcome)
+            bad = cell.counts or cell.log_counts
+            fair = cell.outcome == ALIKE
+            word = "bad log" if fair and cell.log else _IN_TABLE.get(cell.outcome, cell.outcome)
             # In parentheses: an IPv4 caller of the same super-server fares the same, or it is one.
-            word = word if cell.outcome == ALIKE or cell.counts else f"({word})"
+            word = word if bad or (fair and not cell.log) else f"({word})"
             plain = f"{word:<10}"
-            bad = cell.counts or word == "wrong log"
             words.append(plain.replace(word, paint.bad(word)) if bad else plain)
         yield f"{row:<{first}} {''.join(words)}".rstrip()
     quiet = len(rows) - len(shown)

@@ -451,8 +451,8 @@ def try_(
 ) -> None:
     """Run PROG for every kind of caller, and compare its answers.
 
-    The answer to an IPv4 caller of DJB's tcpserver is the measure. In the table, what stands in parentheses is no
-    matter of IPv6: an IPv4 caller of the same super-server fares the same.
+    The answer to an IPv4 caller of DJB's tcpserver is the measure. What stands in parentheses in the table does not
+    count: an IPv4 caller of the same super-server fares the same.
 
     Exit: 0 IPv6 ready, 1 not, 2 wrong use, 3 cannot judge, 111 if PROG cannot be run.
     """

@@ -640,7 +640,7 @@ class _Python:
             kind = self.kind(one)
             text = self.text(other)
             if isinstance(operator, ast.Eq | ast.NotEq):
-                if kind == "proto" and text is not None and re.fullmatch(r"(?:TCP|SSL|UDP)6?", text):
+                if kind == "proto" and text is not None and re.fullmatch(r"(?:TCP|SSL)6?", text):
                     self.report("proto-gate", one, f"PROTO is compared with {text!r}; it does not tell the family")
                 if (
                     (kind == "ip" or (self.loose(one) == "ip" and text is not None))
@@ -695,7 +695,11 @@ class _Python:
                 "mapped-not-normalised", node, "a dot does not tell the families apart: ::ffff:192.0.2.1 has dots too"
             )
         kind = self.kind(left)
-        if kind == "proto" and isinstance(right, ast.Tuple | ast.List | ast.Set):
+        if (
+            kind == "proto"
+            and isinstance(right, ast.Tuple | ast.List | ast.Set)
+            and any(re.fullmatch(r"(?:TCP|SSL)6?", self.text(one) or "") for one in right.elts)
+        ):
             self.report("proto-gate", left, "PROTO is compared with fixed words; it does not tell the family")
         if kind == "object" and not self.unmapped(node):
             self.report("mapped-not-normalised", node, "a mapped address lies in no IPv4 network")

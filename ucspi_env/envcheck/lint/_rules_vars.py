@@ -169,7 +169,7 @@ def proto_gate(unit: Unit) -> Iterator[Hit]:
     References:
         UCSPI-1996: PROTO says which names to look for, not which family the peer has.
     """
-    words = r"(?:TCP6?|SSL6?|UDP6?|UNIX)"
+    words = r"(?:TCP6?|SSL6?)"
     scopes: set[int] = set()
     lines: set[int] = set()
     for use in unit.uses_of("proto"):
