@@ -443,7 +443,7 @@ class _Python:
         self.judge_parser(node, name, last, first)
         self.judge_pattern(node, last, receiver)
         self.judge_paths(node, name, last, receiver, first)
-        self.judge_shell(node, name, last)
+        self.judge_shell(node, name)
         if last == "format" and receiver is not None:
             shape = self.text(receiver)
             if shape is not None:
@@ -620,14 +620,13 @@ class _Python:
             if owner not in _ENVIRON and not (last == "add" and not _LISTY.search(owner)):
                 self.report("noncanonical-key", node, "raw address text is used as a key")
 
-    def judge_shell(self, node: ast.Call, name: str, last: str) -> None:
+    def judge_shell(self, node: ast.Call, name: str) -> None:
         shell = name in ("os.system", "os.popen", "commands.getoutput", "subprocess.getoutput") or any(
             one.arg == "shell" and isinstance(one.value, ast.Constant) and bool(one.value.value)
             for one in node.keywords
         )
         if shell and node.args and self.inside(node.args[0]) and not isinstance(node.args[0], ast.List):
             self.report("shell-unquoted", node, "the value becomes part of a shell command")
-        del last
 
     def inside(self, node: ast.AST, kinds: tuple[str, ...] = ("ip", "host", "info")) -> bool:
         return any(self.kind(one) in kinds for one in ast.walk(node))
@@ -879,7 +878,7 @@ class _Python:
             before = pieces[index - 1] if index else ""
             after = pieces[index + 1] if index + 1 < len(pieces) else ""
             whole = "".join(piece if isinstance(piece, str) else "?" for piece in pieces)
-            if _SQL.search(whole) and self.bound(node):
+            if _SQL.search(whole):
                 self.report("sql-interpolation", node, "the value is pasted into SQL")
                 return
             if kind != "ip":
@@ -923,10 +922,6 @@ class _Python:
                         "IPv6 text ends in `:25` as well: without brackets nobody can take this apart",
                     )
                     return
-
-    def bound(self, node: ast.AST) -> bool:
-        del node
-        return True
 
     def goes_to_path(self, node: ast.AST) -> bool:
         parent = self.parents.get(node)

@@ -13,14 +13,13 @@ from ucspi_env.envcheck.lint._match import (
     case_branches,
     is_address,
     is_prefix,
-    knows_six,
     matches,
     outcome,
     pattern_sort,
     quoted,
     search,
 )
-from ucspi_env.envcheck.lint._model import BREAKS, COSMETIC, SECURITY, Hit, rule
+from ucspi_env.envcheck.lint._model import BREAKS, SECURITY, Hit, rule
 from ucspi_env.envcheck.lint._rules_parse import ipv4_parsers
 from ucspi_env.envcheck.lint._tokens import Literal
 
@@ -749,6 +748,3 @@ def _invented(unit: Unit, start: int, end: int) -> bool:
         ):
             return True
     return False
-
-
-__all__ = ["COSMETIC", "knows_six"]

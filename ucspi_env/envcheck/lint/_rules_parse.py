@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from ucspi_env.envcheck.lint._match import (
     case_branches,
-    file_knows_six,
     knows_six,
     matches,
-    outcome,
     pattern_sort,
     quoted,
     search,
@@ -719,8 +717,7 @@ def _mapped_literals(unit: Unit) -> Iterator[Hit]:
         content = unit.content(literal)
         if not re.fullmatch(r"(?i)\^?\(?:{1,2}(?:\(\?:)?f{4}:.{0,3}\)?", content):
             continue
-        start, end = unit.statement(literal.start)
-        text = unit.code[start : min(end + 80, len(unit.code))]
+        start, _ = unit.statement(literal.start)
         if search(
             r"(?i)print|log\b|cat\w*\s*\(|puts|sprintf|copys\s*\(|echo|write|join|\.\s*=|format!|append|\+\s*$|=\s*\"::ffff:\"\s*\+",
             unit.code[start : literal.start],
@@ -730,26 +727,15 @@ def _mapped_literals(unit: Unit) -> Iterator[Hit]:
             continue
         if unit.family == "c" and not search(r"\(", unit.code[start : literal.start]):
             continue
-        del text
         yield Hit(literal.start, "knows one spelling of a mapped address; ::ffff:c000:201 is another")
     for found in re.finditer(r"\bV4MAPPREFIX\b", unit.bare if unit.family == "c" else ""):
-        if (
-            "#" not in unit.line_text(found.start())[:2]
-            and unit.call(found.start()) is not None
-            and search(r"equal|cmp|diff|start", (unit.call(found.start()) or _NO_CALL).name)
-        ):
+        call = unit.call(found.start())
+        if call is not None and search(r"equal|cmp|diff|start", call.name):
             yield Hit(found.start(), "knows one spelling of a mapped address; ::ffff:c000:201 is another")
     if unit.language == "sh":
         for found in re.finditer(r"\$\{\w+#{1,2}::ffff:\}?|s[/,|]\^?::ffff:", unit.code):
             if not search(r"::ffff:\*\.", unit.scope_text(found.start())):
                 yield Hit(found.start(), "knows one spelling of a mapped address; ::ffff:c000:201 is another")
-
-
-class _NoCall:
-    name = ""
-
-
-_NO_CALL: Final = _NoCall()
 
 
 def _dot_test(unit: Unit, offset: int) -> bool:
@@ -947,6 +933,3 @@ def v4_only_library(unit: Unit) -> Iterator[Hit]:
         if unit.family == "c" and search(r"\b(?:extern|char|int)\s*\**\s*\Z", before):
             continue
         yield Hit(found.start(), f"`{found[1]}` knows IPv4 only")
-
-
-__all__ = ["file_knows_six", "ipv4_parsers", "outcome"]

@@ -118,12 +118,9 @@ def fixed_buffer(unit: Unit) -> Iterator[Hit]:
         target = unit.argument_text(call, 0).lstrip("&* ")
         if limit and target not in reported:
             yield Hit(use.start, f"copies at most {limit} bytes of an address; IPv6 text needs 46, 62 with a zone")
-        length = search(r"(?:>|<=|==)\s*(1[5-7])\b", unit.line_text(use.start))
-        del length
     for found in re.finditer(
         r"\b(?:str_?len\s*\(\s*(\w+)\s*\)|(\w+)\s*-\s*(\w+))\s*(?:>=?|<=?)\s*(1[4-7])\b", unit.bare
     ):
-        name = found[1] or found[2]
         if any(use.kind == "ip" and use.strong for use in unit.uses_between(found.start(), found.end())) or (
             found[3]
             and search(
@@ -133,7 +130,6 @@ def fixed_buffer(unit: Unit) -> Iterator[Hit]:
             yield Hit(
                 found.start(), "a length limit of a dotted quad; IPv6 text has up to 45 characters, 61 with a zone"
             )
-        del name
 
 
 def _arrays(unit: Unit) -> Iterator[tuple[int, str, str, bool]]:

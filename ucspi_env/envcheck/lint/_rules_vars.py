@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from ucspi_env.envcheck.lint._match import search
-from ucspi_env.envcheck.lint._model import BREAKS, COSMETIC, SECURITY, Hit, rule
+from ucspi_env.envcheck.lint._model import BREAKS, SECURITY, Hit, rule
 from ucspi_env.envcheck.lint._names import kind_of_tail
 from ucspi_env.envcheck.lint._unit import SETTER
 
@@ -170,7 +170,6 @@ def proto_gate(unit: Unit) -> Iterator[Hit]:
         UCSPI-1996: PROTO says which names to look for, not which family the peer has.
     """
     words = r"(?:TCP6?|SSL6?)"
-    scopes: set[int] = set()
     lines: set[int] = set()
     for use in unit.uses_of("proto"):
         line = unit.position(use.start)[0]
@@ -197,10 +196,6 @@ def proto_gate(unit: Unit) -> Iterator[Hit]:
         elif re.match(r"[\"'}\s]*\s+in\b", after) and unit.language == "sh":
             lines.add(line)
             yield Hit(use.start, "PROTO decides a branch; it does not tell the family")
-    if unit.family == "c":
-        for found in re.finditer(r"\bswitch\s*\(\s*\w*proto\b", unit.bare):
-            del found
-    del scopes
 
 
 @rule("U503", "proto-prefix-no-fallback", BREAKS, group="names", rank=50, remedy="names")
@@ -393,6 +388,3 @@ def _c_missing(unit: Unit) -> Iterator[Hit]:
                 scopes.add((where, name))
                 yield Hit(position, f"{use.name} may be absent")
                 break
-
-
-__all__ = ["COSMETIC"]

@@ -797,11 +797,11 @@ class _Flow:
 
     def follow(self, use: Use) -> None:
         unit = self.unit
-        start, end = unit.statement(use.start)
+        start, _ = unit.statement(use.start)
         if unit.language == "sh":
             self.follow_shell(use)
             return
-        self.follow_assignment(use, start, end)
+        self.follow_assignment(use, start)
         self.follow_call(use)
 
     def follow_shell(self, use: Use) -> None:
@@ -832,17 +832,11 @@ class _Flow:
                 for local in re.finditer(rf"\b(?:local\s+)?(\w+)=\"?\$\{{?{position}\b", body):
                     self.learn(FILE, local[1], use.kind)
 
-    def follow_assignment(self, use: Use, start: int, end: int) -> None:
+    def follow_assignment(self, use: Use, start: int) -> None:
         unit = self.unit
         text = unit.code[start : use.start]
         if unit.language == "haskell":
             text = unit.line_before(use.start)
-        found = None
-        for found in re.finditer(
-            r"(?<![=!<>~|&+\-*/.])(?:\|\|=|//=|\?\?=|:=|<-|=(?![=~>])|=>|(?<![:\w]):(?![:=]))|(?<=[\w'\"]):(?=\s)", text
-        ):
-            if found[0] in ("=", ":=", "<-", "||=", "//=", "??="):
-                break
         last = None
         for match in re.finditer(r"(?<![=!<>~])(?:\|\|=|//=|\?\?=|:=|<-|=(?![=~>]))|=>|(?<=[\w'\"]):(?=\s)", text):
             last = match
@@ -853,7 +847,6 @@ class _Flow:
             scope = unit.scope(use.start)
             if scope != FILE and unit.functions[scope].name not in ("main", "run"):
                 self.unit.returns.setdefault(unit.functions[scope].name, use.kind)
-        del end
 
     @staticmethod
     def passes(before: str, after: str, operator: str) -> bool:
