@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["Descriptor", "Facts"]
 
 _NOBODY_AT_ALL = 0xFFFFFFFF  # (uid_t)-1
-_SHELLS = frozenset((b"sh", b"dash", b"bash", b"ash", b"busybox", b"ksh", b"mksh", b"zsh", b"yash", b"posh"))
 _SCAN_LIMIT = 256  # descriptors looked at: inherited ones have low numbers
 
 
@@ -80,7 +79,7 @@ class Facts(Value):
         descriptors: what is known about it and about others that matter, as pairs of number and `Descriptor`.
         pid: the process's own id, or None.
         ppid: its parent's, or None.
-        grandparent: its parent's parent's where the parent is a shell, or None.
+        grandparent: its parent's parent's, or None: socat's where a shell, or its own fork for one, is in between.
         duplicates: names that stand more than once in the raw environment, with their values in order.
     """
 
@@ -156,7 +155,7 @@ class Facts(Value):
             fd=fd,
             pid=os.getpid(),
             ppid=ppid,
-            grandparent=_parent_of_shell(ppid),
+            grandparent=_parent_of(ppid),
             duplicates=_duplicate_names(),
         )
 
@@ -290,13 +289,11 @@ def _open_descriptors() -> list[int]:
     return list(range(3, 16))
 
 
-def _parent_of_shell(pid: int) -> int | None:
-    """The parent of process ``pid`` if that is a shell, which stands between socat's SYSTEM and the program."""
+def _parent_of(pid: int) -> int | None:
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:
             # "pid (name) state ppid …": the name may hold anything, parentheses too.
-            head, _, tail = stat.read().rpartition(b")")
-        return int(tail.split()[1]) if head.partition(b"(")[2] in _SHELLS else None
+            return int(stat.read().rpartition(b")")[2].split()[1])
     except (OSError, IndexError, ValueError):
         return None
 

@@ -119,9 +119,9 @@ class _Case:
 
         if tcp is not None and tcp.remote is not None:
             if self.balancer() == (peer.ip, peer.port):
-                return self.answer(tcp, "proxy", transport, dialect="proxy", tls=False)
+                return self.answer(tcp, "proxy", transport, dialect="proxy")
             if self.proxied and not tcp.agrees_with(peer):
-                return self.answer(tcp, "proxy", transport, contradictions=False, tls=False)
+                return self.answer(tcp, "proxy", transport, contradictions=False)
             if tcp.remote.ip != peer.ip and here is not None and self.same_ports(tcp, peer, here):
                 self.problem(
                     "operator-rule",
@@ -408,7 +408,7 @@ class _Case:
             dialect = _dialect_of(self.environ, claim, remote, transport)
         if tls is None:
             tls = dialect in _TLS_DIALECTS or (
-                claim.family is TCP and transport == "tcp" and "SSL_PROTOCOL" in self.environ  # s6-tlsd
+                claim.family is TCP and transport == "tcp" and "SSL_PROTOCOL" in self.environ  # s6-tlsd, PROXY
             )
         return self.conclude(remote, local, dialect, evidence, transport, tls=tls)
 

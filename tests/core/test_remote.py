@@ -172,24 +172,6 @@ def test_stunnels_habit_is_looked_up_only_where_it_can_matter() -> None:
         assert ask(server, stale)[2:] == ["stunnel", "proof", ["stunnel-or-stale"]]
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
-@pytest.mark.parametrize(("between", "evidence"), [("sh", "proof"), (sys.executable, "unconfirmed")])
-def test_a_grandparent_counts_through_a_shell_only(between: str, evidence: str) -> None:
-    environ = {"SOCAT_PEERADDR": "192.0.2.1", "SOCAT_PEERPORT": "5", "SOCAT_PID": str(os.getpid())}
-    child = f'exec 3<&0; {sys.executable} -c "$ASK" 0; exit $?'
-    if between != "sh":
-        child = "import os, subprocess, sys; subprocess.run([sys.executable, '-c', os.environ['ASK'], '0'], check=True)"
-    done = subprocess.run(
-        [between, "-c", child],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        env=environ | {"PYTHONPATH": str(ROOT), "ASK": ASK, "PATH": os.environ["PATH"]},
-        check=True,
-    )
-
-    assert json.loads(done.stderr)[3] == evidence
-
-
 @pytest.mark.parametrize(
     ("question", "environ", "error"),
     [
