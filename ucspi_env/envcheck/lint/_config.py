@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from ucspi_env.envcheck.lint._engine import RULES
 from ucspi_env.envcheck.lint._model import find_rule
@@ -82,32 +83,43 @@ def _read(path: Path, keys: tuple[str, ...]) -> Config:
 
 def _table(path: Path, keys: tuple[str, ...]) -> dict[str, object] | None:
     try:
-        data: object = tomllib.loads(path.read_text(encoding="utf-8"))
+        data: dict[str, object] = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from error
     for key in keys:
-        if not isinstance(data, dict) or key not in data:
+        if key not in data:
             return None
-        data = data[key]
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: [{'.'.join(keys)}] is not a table")
+        inner = _as_table(data[key])
+        if inner is None:
+            raise ConfigError(f"{path}: [{'.'.join(keys)}] is not a table")
+        data = inner
     return data
 
 
+def _as_table(value: object) -> dict[str, object] | None:
+    return cast("dict[str, object]", value) if isinstance(value, dict) else None
+
+
+def _as_words(value: object) -> tuple[str, ...] | None:
+    if not isinstance(value, list):
+        return None
+    words = [one for one in cast("list[object]", value) if isinstance(one, str)]
+    return tuple(words) if len(words) == len(cast("list[object]", value)) else None
+
+
 def _checked(table: dict[str, object], path: Path) -> Config:
-    table = {key: value for key, value in table.items() if not isinstance(value, dict)} | dict(_lint_table(table, path))
+    """Return the settings of a table; those of its ``lint`` table, if there is one, go before."""
+    inner = _as_table(table.get("lint", {}))
+    if inner is None:
+        raise ConfigError(f"{path}: lint is not a table")
     values: dict[str, tuple[str, ...]] = {}
-    for key, value in table.items():
+    for key, value in {**table, **inner}.items():
+        if isinstance(value, dict):
+            continue
+        words = _as_words(value)
         if key not in _KEYS:
             raise ConfigError(f"{path}: unknown setting {key!r}; known are {', '.join(sorted(_KEYS))}")
-        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        if words is None:
             raise ConfigError(f"{path}: {key} must be a list of strings")
-        values[key] = tuple(value)
+        values[key] = words
     return Config(**values)
-
-
-def _lint_table(table: dict[str, object], path: Path) -> dict[str, object]:
-    inner = table.get("lint", {})
-    if not isinstance(inner, dict):
-        raise ConfigError(f"{path}: lint is not a table")
-    return inner

@@ -126,7 +126,8 @@ def _lint_patch(path: str, text: str) -> list[Finding]:
 
 def _patched_files(text: str) -> Iterator[tuple[str, str, set[int]]]:
     """Yield name, text and added lines for each file of a patch; the text keeps the patch's line numbers."""
-    name, added = "", set[int]()
+    name = ""
+    added: set[int] = set()
     lines: list[str] = []
     inside = False
     rows = text.split("\n")
@@ -134,7 +135,7 @@ def _patched_files(text: str) -> Iterator[tuple[str, str, set[int]]]:
         if row.startswith(("--- ", "*** ")) and number < len(rows) and rows[number].startswith(("+++ ", "--- ")):
             if added:
                 yield name, "\n".join(lines), added
-            name, added, lines, inside = "", set(), [""] * (number - 1), False
+            name, added, lines, inside = "", set[int](), [""] * (number - 1), False
             lines.append("")
         elif (row.startswith("+++ ") and not name) or (
             row.startswith("--- ") and not name and not _OLD_HUNK.match(row)

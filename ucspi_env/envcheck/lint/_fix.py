@@ -16,7 +16,7 @@ _WANTED = {
 
 
 def _reads(tree: ast.Module) -> list[ast.Subscript]:
-    found = []
+    found: list[ast.Subscript] = []
     for node in ast.walk(tree):
         if (
             isinstance(node, ast.Subscript)

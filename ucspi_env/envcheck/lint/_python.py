@@ -15,7 +15,7 @@ from typing import Final
 from ucspi_env.envcheck.lint._match import SENTINELS, is_address, is_prefix, pattern_sort
 from ucspi_env.envcheck.lint._model import RULES, Hit
 from ucspi_env.envcheck.lint._names import is_ipish, is_peerish, kind_of_tail, kind_of_variable
-from ucspi_env.envcheck.lint._rules_write import _SQL
+from ucspi_env.envcheck.lint._rules_write import SQL
 from ucspi_env.envcheck.lint._unit import Unit
 
 _MOST_BAD_LINES: Final = 40
@@ -27,7 +27,7 @@ _OCTAL: Final = re.compile(r"(?<![\w.])0([0-7]+)\b(?!\.)")
 
 
 def _modern(text: str) -> str:
-    rows = []
+    rows: list[str] = []
     for row in text.split("\n"):
         changed = row
         if "print" in changed:
@@ -878,7 +878,7 @@ class _Python:
             before = pieces[index - 1] if index else ""
             after = pieces[index + 1] if index + 1 < len(pieces) else ""
             whole = "".join(piece if isinstance(piece, str) else "?" for piece in pieces)
-            if _SQL.search(whole):
+            if SQL.search(whole):
                 self.report("sql-interpolation", node, "the value is pasted into SQL")
                 return
             if kind != "ip":

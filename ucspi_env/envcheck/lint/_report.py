@@ -64,7 +64,7 @@ def _escaped(value: str, *, property_: bool = False) -> str:
 
 def github(findings: Sequence[Finding]) -> str:
     """Return workflow commands, which GitHub shows as annotations on the lines."""
-    rows = []
+    rows: list[str] = []
     for one in findings:
         place = f"file={_escaped(one.path, property_=True)},line={one.line},col={one.column}"
         title = _escaped(f"{one.code} {one.name}", property_=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ucspi_env.envcheck.lint._match import file_knows_six, knows_six, search
 from ucspi_env.envcheck.lint._model import BREAKS, SECURITY, Hit, rule
-from ucspi_env.envcheck.lint._rules_parse import _block_list, _dotted, _reverse_loop, _shell_cuts
+from ucspi_env.envcheck.lint._rules_parse import block_list, dotted, reverse_loop, shell_cuts
 
 if TYPE_CHECKING:
     from ucspi_env.envcheck.lint._unit import Unit
@@ -309,17 +309,17 @@ def dnsbl_v4_reverse(unit: Unit) -> Iterator[Hit]:
     """
     for use in unit.uses_of("ip"):
         if unit.language == "sh":
-            if _shell_cuts(unit, use) and _block_list(unit, use):
+            if shell_cuts(unit, use) and block_list(unit, use):
                 yield Hit(use.start, "reverses the address at its dots; for IPv6 the block list is never asked")
             continue
-        cut = _dotted(unit, use)
-        if cut and _block_list(unit, use):
+        cut = dotted(unit, use)
+        if cut and block_list(unit, use):
             yield Hit(use.start, "reverses the address at its dots; for IPv6 the block list is never asked")
         if (
             unit.family == "c"
             and use.strong
             and re.compile(r"(?:\s*\[[^\[\]]{0,30}\]|\b)\s*(?:==|!=)\s*'\.'").match(unit.code, use.end)
-            and _reverse_loop(unit, use)
+            and reverse_loop(unit, use)
         ):
             yield Hit(use.start, "reverses the address at its dots; for IPv6 the block list is never asked")
     if unit.in_scope and unit.family in ("c", "php", "perl", "go", "rust", "ruby", "awk"):

@@ -34,7 +34,7 @@ def _names(text: str) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-def _dotted(unit: Unit, use: Use) -> tuple[int, str] | None:
+def dotted(unit: Unit, use: Use) -> tuple[int, str] | None:
     """Return where and by what the value is cut at a dot."""
     call = unit.call(use.start)
     if call is not None and _FINDERS.search(call.last):
@@ -66,7 +66,7 @@ def _dotted(unit: Unit, use: Use) -> tuple[int, str] | None:
     return None
 
 
-def _shell_cuts(unit: Unit, use: Use) -> str | None:
+def shell_cuts(unit: Unit, use: Use) -> str | None:
     text = unit.code[use.start : use.end]
     trimmed = re.match(r"\$\{\w+(?:%%?|\##?)\s*[\"']?\*?\\?\.\*?", text)
     if trimmed or re.match(r"\$\{\w+//?\\?\.(?:/|\})", text):
@@ -88,7 +88,7 @@ def _shell_cuts(unit: Unit, use: Use) -> str | None:
     return None
 
 
-def _block_list(unit: Unit, use: Use) -> bool:
+def block_list(unit: Unit, use: Use) -> bool:
     """Say whether the cut parts are put together backwards."""
     around = unit.statement_text(use.start)
     if search(
@@ -141,14 +141,14 @@ def dot_split(unit: Unit) -> Iterator[Hit]:
     """
     for use in unit.uses_of("ip"):
         if unit.language == "sh":
-            by = _shell_cuts(unit, use)
-            if by and not _block_list(unit, use):
+            by = shell_cuts(unit, use)
+            if by and not block_list(unit, use):
                 yield Hit(use.start, f"`{_names(by)}` cuts the address at its dots; IPv6 text has none")
             continue
-        cut = _dotted(unit, use)
+        cut = dotted(unit, use)
         if cut and "::ffff" in unit.statement_text(use.start):
             continue
-        if cut and not _block_list(unit, use) and not (tests_colon(unit, use.start) and not use.direct):
+        if cut and not block_list(unit, use) and not (tests_colon(unit, use.start) and not use.direct):
             yield Hit(cut[0], f"`{cut[1]}` cuts {_names(use.name.lstrip('.'))} at its dots; IPv6 text has none")
         loop = re.compile(r"(?:\s*\[[^\[\]]{0,30}\]|\b)\s*(?:==|!=)\s*'\.'").match(unit.code, use.end)
         if (
@@ -156,7 +156,7 @@ def dot_split(unit: Unit) -> Iterator[Hit]:
             and unit.language in ("c", "cpp")
             and search(r"\b(?:for|while)\b", unit.code[max(0, use.start - 160) : use.start])
             and "':'" not in unit.statement_text(use.start)
-            and not _reverse_loop(unit, use)
+            and not reverse_loop(unit, use)
             and not _digit_loop(unit, use)
         ):
             yield Hit(use.start, f"a loop looks for the dots of {_names(use.name.lstrip('.'))}; IPv6 text has none")
@@ -166,7 +166,7 @@ def _digit_loop(unit: Unit, use: Use) -> bool:
     return search(r"isdigit|'0'|'9'|isalpha|isxdigit", unit.statement_text(use.start)) is not None
 
 
-def _reverse_loop(unit: Unit, use: Use) -> bool:
+def reverse_loop(unit: Unit, use: Use) -> bool:
     scope = unit.scope_text(use.start)
     return (
         search(r"(?i)reverse|\brbl|dnsbl|blacklist|zone|in-addr|\bbase\b", scope) is not None

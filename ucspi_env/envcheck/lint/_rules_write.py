@@ -317,7 +317,7 @@ def _shell_expansions(unit: Unit) -> Iterator[Hit]:
         yield Hit(use.start, "expanded without quotes")
 
 
-_SQL: Final = re.compile(
+SQL: Final = re.compile(
     r"(?i)\b(?:insert\s+(?:\w+\s+)?into|replace\s+(?:\w+\s+)?into|select\b.{1,300}\bfrom|update\b.{1,200}\bset|delete\s+from|where\b.{0,200}=)\b|\b(?:values)\s*\(",
     re.DOTALL,
 )
@@ -354,7 +354,7 @@ def sql_interpolation(unit: Unit) -> Iterator[Hit]:
         line = unit.position(use.start)[0]
         literal = unit.literal_at(use.start)
         if literal is not None and unit.language in ("perl", "sh", "ruby", "php"):
-            if literal.kind == "string" and _SQL.search(unit.content(literal)) and literal.start not in lines:
+            if literal.kind == "string" and SQL.search(unit.content(literal)) and literal.start not in lines:
                 lines.add(literal.start)
                 yield Hit(use.start, "the value is pasted into SQL")
             continue
@@ -362,7 +362,7 @@ def sql_interpolation(unit: Unit) -> Iterator[Hit]:
         if call is not None and search(
             r"(?i)printf|format|Sprintf|query|Exec|mysql|stralloc_cat\w*|str_cat\w*|strcat", call.last
         ):
-            texts = [one for one in unit.literals_in(call.open, call.close) if _SQL.search(unit.content(one))]
+            texts = [one for one in unit.literals_in(call.open, call.close) if SQL.search(unit.content(one))]
             if texts and search(r"%s|%v|'\s*\Z|\{\}", unit.content(texts[0])) and line not in lines:
                 lines.add(line)
                 yield Hit(use.start, "the value is pasted into SQL")
@@ -371,7 +371,7 @@ def sql_interpolation(unit: Unit) -> Iterator[Hit]:
                 r"[\"'].*(?:'|=\s*)[\"']\s*(?:\.|\+|\|\||<>|\+\+)\s*\Z",
                 unit.code[max(0, use.start - 200) : use.start].rpartition("\n")[2],
             )
-            and _SQL.search(unit.statement_text(use.start))
+            and SQL.search(unit.statement_text(use.start))
             and line not in lines
         ):
             lines.add(line)

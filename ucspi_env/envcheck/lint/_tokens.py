@@ -44,7 +44,7 @@ class Tokens:
     code: str
     bare: str
     literals: list[Literal]
-    comments: list[tuple[int, int]] = field(default_factory=list)
+    comments: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
 
 
 _DQ: Final = r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\Z)'
@@ -367,7 +367,8 @@ def _dead_branches(code: str) -> list[tuple[int, int]]:
 
 
 def _blank_spans(text: str, spans: list[tuple[int, int]]) -> str:
-    parts, position = [], 0
+    parts: list[str] = []
+    position = 0
     for begin, end in spans:
         start = max(begin, position)
         if end <= start:

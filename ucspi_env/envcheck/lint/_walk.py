@@ -24,7 +24,7 @@ class Skipped:
 
     binary: int = 0
     huge: int = 0
-    unreadable: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list[str])
 
 
 @lru_cache(maxsize=4096)
