@@ -350,8 +350,13 @@ def test_it_runs_as_a_module(tree: Path) -> None:
     assert (done.returncode, "U101" in done.stdout) == (1, True)
 
 
-def test_our_own_examples_are_clean() -> None:
-    run(ROOT / "examples")
+def test_our_own_examples_are_clean_but_for_those_that_are_broken_on_purpose() -> None:
+    run("--exclude", "broken_*", ROOT / "examples")
+
+
+def test_each_example_that_is_broken_on_purpose_is_found() -> None:
+    for path in (ROOT / "examples").rglob("broken_*.*"):
+        assert found(path), path
 
 
 def test_the_pre_commit_hook_names_an_entry_and_languages() -> None:
