@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from ucspi_env.tools._lines import Filter
 
+THREAD_STACK = 256 * 1024
+"""Bytes of stack for the thread of the second direction, which calls nothing deep."""
 CHUNK = 65536
 """Bytes per read: what a pipe holds, and a multiple of recordio's pieces."""
 
@@ -208,6 +210,9 @@ def _copy(
         relay(incoming.chunks(0), to_program, incoming.feed, incoming.finish)
         os.close(to_program)
 
+    # The stack that a thread gets by itself is as large as the limit for stacks, which softlimit -m makes as large as
+    # the limit for all of memory.
+    _thread.stack_size(THREAD_STACK)
     _thread.start_new_thread(copy_input, ())
     relay(outgoing.chunks(from_program), 1, outgoing.feed, outgoing.finish)
     leaving()
