@@ -23,6 +23,7 @@ test: lint typing pytest
 lint: $(VENV)/.tools
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
+	$(RUN) -m ucspi_env.envcheck.lint --exclude 'broken_*' examples
 
 typing: $(VENV)/.tools
 	$(RUN) -m mypy
