@@ -29,6 +29,9 @@ class Environments:
         as_ipv6: ``-6``: IPv4 callers are written as IPv6 ones.
         keep: leave alone what other dialects may have left in ``base`` (``--keep-env``).
 
+    Attributes:
+        base: what each environment starts from.
+
     Raises:
         DialectError: there is no such dialect, or it is not for TCP servers.
     """
@@ -50,6 +53,7 @@ class Environments:
         for name in (*change.unset, *change.set, PROXY_PEER):
             if self._own is None or name in self._own:
                 self._base.pop(name, None)
+        self.base: Mapping[str, str] = self._base
         self._port_variables = self._find_port_variables()
         self._remembered: dict[object, dict[str, str]] = {}
 

@@ -17,15 +17,55 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Protocol
 
+    from ucspi_env.tools._tasks import Tasks
+
+    class Reports(Protocol):
+        """Takes what a launcher has to tell later."""
+
+        def launched(self, fd: int, pid: int) -> None:
+            """The program for connection ``fd`` runs as this process."""
+            ...
+
+        def refused(self, fd: int, error: OSError) -> None:
+            """There will be no program for connection ``fd``."""
+            ...
+
+        def ended(self, pid: int, status: int) -> None:
+            """The program that ran as this process has ended, with this status of wait(2)."""
+            ...
+
     class Launcher(Protocol):
-        """Starts programs; their ends are heard of through waitpid(2)."""
+        """Starts programs. The ends of our own children are heard of through waitpid(2), by the loop."""
+
+        def start(self, tasks: Tasks, reports: Reports) -> None:
+            """Get ready; called once, by whom programs will run as.
+
+            Raises:
+                Stop: there is nothing to run.
+            """
+            ...
 
         def launch(self, fd: int, environ: Mapping[str, str]) -> int:
             """Start the program with descriptor ``fd`` as its connection and return its process id.
 
+            0 means that the answer will be a report, `Reports.launched` or `Reports.refused`, and that ``fd`` must stay
+            open until then. Nothing is reported before this returns.
+
             Raises:
                 OSError: it could not be started. `is_fork_failure` tells whether the system or the program is at fault.
             """
+            ...
+
+        def forget(self, fd: int) -> None:
+            """The connection of a `launch` that was not answered yet is given up."""
+            ...
+
+        def reaped(self, pid: int, status: int) -> bool:
+            """A child of this process has ended; whether the launcher has reported what there was to report of it."""
+            ...
+
+        def reload(self) -> None:
+            """SIGHUP."""
             ...
 
 
@@ -48,6 +88,19 @@ class SpawnLauncher:
         # Looking along PATH before spawning: a failing exec(2) in a new process is far dearer than a failing stat(2).
         self._search = "/" not in self._name
         self._posix_spawn = os.posix_spawn
+
+    def start(self, tasks: Tasks, reports: Reports) -> None:
+        """As `Launcher.start`: there is nothing to prepare."""
+
+    def forget(self, fd: int) -> None:
+        """As `Launcher.forget`: every launch is answered at once."""
+
+    def reaped(self, pid: int, status: int) -> bool:  # noqa: ARG002 - nothing to add to it
+        """As `Launcher.reaped`."""
+        return False
+
+    def reload(self) -> None:
+        """As `Launcher.reload`: the program is read for each connection."""
 
     def launch(self, fd: int, environ: Mapping[str, str]) -> int:
         """As `Launcher.launch`."""

@@ -173,7 +173,7 @@ class Loop:
                 return
             if not pid:
                 return
-            self._reception.ended(pid, status)
+            self._reception.reaped(pid, status)
 
     def _stop(self) -> None:
         """First SIGTERM: no new connections, a short time for those in between. Second: no time."""

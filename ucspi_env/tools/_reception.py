@@ -198,6 +198,20 @@ class Reception:
         self._running: dict[int, Call] = {}
         # With a slot, and their program not yet started: the banner is still on its way.
         self._greeting: dict[Call, None] = {}
+        # With a slot, and asked for a program that some launchers take a while to start; by descriptor.
+        self._starting: dict[int, Call] = {}
+
+    def start(self) -> None:
+        """Get ready to launch programs; privileges have been dropped.
+
+        Raises:
+            Stop: there is nothing to launch.
+        """
+        self._launcher.start(self._tasks, self)
+
+    def reload(self) -> None:
+        """SIGHUP."""
+        self._launcher.reload()
 
     # --- What the loop asks -------------------------------------------------------------------------------------------
 
@@ -211,7 +225,7 @@ class Reception:
 
     def pending(self) -> int:
         """How many connections have no program yet."""
-        return len(self._waiting) + len(self._ready) + len(self._greeting)
+        return len(self._waiting) + len(self._ready) + len(self._greeting) + len(self._starting)
 
     def running(self) -> int:
         """How many programs are running."""
@@ -362,18 +376,41 @@ class Reception:
         try:
             pid = self._launcher.launch(fd, self._environment(call, decision))
         except OSError as error:
-            if is_fork_failure(error):
-                self._abandon(call, f"unable to fork: {error_text(error)}")
-            else:
-                self._abandon(call, f"unable to run {self._program}: {error_text(error)}", verdict="ok")
+            self._fail(call, error)
         except DialectError as error:  # an IPv6 caller, and a dialect that has no word for them
             self._abandon(call, str(error))
         else:
-            call.sock.close()
-            call.key = None
-            self._running[pid] = call
-            if self._verbose:
-                self._say_verdict("ok", pid, call)
+            if pid:
+                self._run(call, pid)
+            else:
+                self._starting[fd] = call
+
+    def _run(self, call: Call, pid: int) -> None:
+        call.sock.close()
+        call.key = None
+        self._running[pid] = call
+        if self._verbose:
+            self._say_verdict("ok", pid, call)
+
+    def _fail(self, call: Call, error: OSError) -> None:
+        # Without a number it is a launcher's own text.
+        why = error_text(error) if error.errno else str(error.strerror)
+        if is_fork_failure(error):
+            self._abandon(call, f"unable to fork: {why}")
+        else:
+            self._abandon(call, f"unable to run {self._program}: {why}", verdict="ok")
+
+    def launched(self, fd: int, pid: int) -> None:
+        """The launcher has started the program for connection ``fd``."""
+        call = self._starting.pop(fd, None)
+        if call is not None:
+            self._run(call, pid)
+
+    def refused(self, fd: int, error: OSError) -> None:
+        """The launcher could not start the program for connection ``fd``."""
+        call = self._starting.pop(fd, None)
+        if call is not None:
+            self._fail(call, error)
 
     def _environment(self, call: Call, decision: Decision | None) -> Mapping[str, str]:
         environ = self._environments.recall(call.key, call.port) if call.key is not None else None
@@ -389,8 +426,13 @@ class Reception:
             environ |= decision.environment
         return environ
 
+    def reaped(self, pid: int, status: int) -> None:
+        """A child of this process has ended."""
+        if not self._launcher.reaped(pid, status):
+            self.ended(pid, status)
+
     def ended(self, pid: int, status: int) -> None:
-        """A child process has ended. One that we did not start (a former self's) is none of our business."""
+        """A process has ended. One that we did not start (a former self's) is none of our business."""
         call = self._running.pop(pid, None)
         if call is None:
             return
@@ -406,6 +448,10 @@ class Reception:
         """Drop every connection that has no program yet."""
         waiting = [*self._waiting, *self._ready]
         self._ready.clear()
+        for fd, call in list(self._starting.items()):
+            self._launcher.forget(fd)
+            del self._starting[fd]
+            self._abandon(call, why)
         for call in [*waiting, *self._greeting]:
             if call.task is not None:
                 self._tasks.cancel(call.task)
@@ -418,7 +464,7 @@ class Reception:
     def say_connected(self) -> None:
         """Print who is connected: each connection with its process, seconds, and both ends."""
         now = time.monotonic()
-        calls = [(0, call) for call in (*self._greeting, *self._ready, *self._waiting)]
+        calls = [(0, call) for call in (*self._starting.values(), *self._greeting, *self._ready, *self._waiting)]
         for pid, call in (*self._running.items(), *calls):
             write_line(self._lines.connected(pid, int(now - call.since), self._named_local(call), call.remote))
         write_line(self._lines.status(self._limits.taken))

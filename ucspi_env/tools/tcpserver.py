@@ -11,6 +11,9 @@ Options are those of ucspi-tcp's tcpserver with the IPv6 patch (its manual page;
     --dialect name      write the environment as another super-server would; --keep-env leaves in it what others wrote
     --proxy networks    callers from these networks are balancers and begin with a PROXY header within --proxy-timeout s
     --drain s           after SIGTERM wait up to s seconds for programs to end
+    --preload           the program is a Python script: its imports are done once, it runs by fork(2)
+    --handler           the program is module:function, called with a Session; --reuse n: n connections per process,
+                        at most --pool k of them. Both: --handler-timeout s, --memory-limit bytes (docs/handlers.md)
 
 Signals: SIGTERM stops listening and exits 0, running programs live on; SIGHUP reads the resolver's settings again
 (rules are read for each connection anyway); SIGUSR1 prints who is connected. Exit codes: 0, 100 (usage), 111 (trouble).
@@ -35,8 +38,10 @@ if TYPE_CHECKING:
     from ucspi_env._model import Endpoint
     from ucspi_env._networks import Networks
     from ucspi_env.tools._environments import Environments
+    from ucspi_env.tools._launch import Launcher
     from ucspi_env.tools._lookups import Lookups
     from ucspi_env.tools._loop import Loop
+    from ucspi_env.tools._reception import Reception
     from ucspi_env.tools._rulesfile import RulesFile
     from ucspi_env.tools._signals import SignalWatch
 
@@ -46,8 +51,33 @@ SYNOPSIS = (
     "[ -b backlog ] [ -l localname ] [ -t timeout ] [ -I interface ] host port program"
 )
 LETTERS = "461UXpPhHrRoOdDqQvc:x:B:g:u:b:l:t:I:C:"
-WORDS = ("listen-fds", "dialect=", "keep-env", "proxy=", "proxy-timeout=", "drain=")
+WORDS = (
+    *("listen-fds", "dialect=", "keep-env", "proxy=", "proxy-timeout=", "drain="),
+    *("preload", "handler", "reuse=", "pool=", "handler-timeout=", "memory-limit="),
+)
 QUIET, ERRORS, VERBOSE = range(3)
+
+
+class Handlers(Value):
+    """How Python is run without an exec(2) per connection.
+
+    Attributes:
+        kind: ``"script"`` (``--preload``) or ``"handler"``.
+        reuse: connections per process; None: a process per connection.
+        pool: processes at most; None: as many as ``-c`` allows connections.
+        timeout: seconds that a connection may take, or None.
+        memory: bytes of address space that a process may have, 0 for any number.
+    """
+
+    __slots__ = ("kind", "memory", "pool", "reuse", "timeout")
+    kind: str
+    reuse: int | None
+    pool: int | None
+    timeout: float | None
+    memory: int
+
+    def __init__(self, **values: object) -> None:
+        self._set(**values)
 
 
 class Config(Value):
@@ -67,6 +97,7 @@ class Config(Value):
         dialect, keep_env: ``--dialect``, ``--keep-env``.
         balancers, header_timeout: ``--proxy``, ``--proxy-timeout`` in seconds.
         drain: seconds, or None.
+        handlers: ``--preload`` or ``--handler`` with what belongs to it; None: programs.
         verbosity: QUIET, ERRORS or VERBOSE.
     """
 
@@ -78,6 +109,7 @@ class Config(Value):
         "banner",
         "dialect",
         "drain",
+        "handlers",
         "header_timeout",
         "host",
         "ident",
@@ -123,6 +155,7 @@ class Config(Value):
     balancers: Networks | None
     header_timeout: float
     drain: float | None
+    handlers: Handlers | None
     verbosity: int
 
     def __init__(self, **values: object) -> None:
@@ -172,6 +205,7 @@ def parse(arguments: Sequence[str]) -> Config:
             balancers=_balancers(last.get("proxy")),
             header_timeout=float(_positive(last, "proxy-timeout") or 5),
             drain=None if "drain" not in last else float(_seconds("drain", last["drain"])),
+            handlers=_handlers(last),
             verbosity=verbosity,
         )
     except Stop as stop:
@@ -207,6 +241,30 @@ def _positive(last: Mapping[str, str], option: str) -> int | None:
     if not number:
         raise usage(NAME, SYNOPSIS, f"option {option} takes a number greater than 0")
     return number
+
+
+def _handlers(last: Mapping[str, str]) -> Handlers | None:
+    if "preload" in last and "handler" in last:
+        raise usage(NAME, SYNOPSIS, "option preload and option handler exclude each other")
+    kind = "script" if "preload" in last else "handler" if "handler" in last else None
+    for option, needed in (
+        ("pool", "reuse"),
+        ("reuse", "handler"),
+        ("handler-timeout", kind or "preload or handler"),
+        ("memory-limit", kind or "preload or handler"),
+    ):
+        if option in last and needed not in (*last, kind):
+            raise usage(NAME, SYNOPSIS, f"option {option} needs option {needed}")
+    if kind is None:
+        return None
+    timeout = _positive(last, "handler-timeout")
+    return Handlers(
+        kind=kind,
+        reuse=_positive(last, "reuse"),
+        pool=_positive(last, "pool"),
+        timeout=None if timeout is None else float(timeout),
+        memory=_positive(last, "memory-limit") or 0,
+    )
 
 
 def _balancers(text: str | None) -> Networks | None:
@@ -251,8 +309,9 @@ def serve(config: Config) -> int:
     listeners = _listeners(config, environ, lookups)
     seal_descriptors()
     # Whoever we become may not be allowed to read our own files: all that will be needed is imported before.
-    loop = _loop(config, environments, lookups, listeners, signals)
+    loop, reception = _loop(config, environments, lookups, listeners, signals)
     _privileges.become(NAME, _privileges.choose(NAME, config.identity, environ))
+    reception.start()
     if config.print_port:
         ports = dict.fromkeys(str(listener.getsockname()[1]) for listener in listeners)
         write_line("\n".join(ports), 1)
@@ -332,15 +391,13 @@ def _loop(
     lookups: Lookups,
     listeners: Sequence[socket.socket],
     signals: SignalWatch,
-) -> Loop:
+) -> tuple[Loop, Reception]:
     import selectors
 
-    from ucspi_env.tools._launch import SpawnLauncher
     from ucspi_env.tools._limits import Limits
     from ucspi_env.tools._log import Lines
     from ucspi_env.tools._loop import Loop
     from ucspi_env.tools._reception import Reception, Settings
-    from ucspi_env.tools._signals import ignored
     from ucspi_env.tools._tasks import Tasks
 
     selector = selectors.DefaultSelector()
@@ -359,23 +416,70 @@ def _loop(
         lookups=lookups,
         rules=_rules(config),
         environments=environments,
-        launcher=SpawnLauncher(config.argv, ignored()),
+        launcher=_launcher(config, environments),
         program=config.argv[0],
         tasks=tasks,
     )
     warning = lookups.prepare()
     if warning:
         _warn(config, warning)
-    return Loop(
+
+    def reload() -> None:
+        lookups.forget()
+        reception.reload()
+
+    loop = Loop(
         listeners,
         reception,
         selector=selector,
         tasks=tasks,
         signals=signals,
         drain=config.drain,
-        reload=lookups.forget,
+        reload=reload,
         warn=partial(_warn, config),
     )
+    return loop, reception
+
+
+def _launcher(config: Config, environments: Environments) -> Launcher:
+    from ucspi_env.tools._signals import ignored
+
+    if config.handlers is None:
+        from ucspi_env.tools._launch import SpawnLauncher
+
+        return SpawnLauncher(config.argv, ignored())
+    return _handler_launcher(config, config.handlers, environments.base, ignored())
+
+
+def _handler_launcher(
+    config: Config, handlers: Handlers, environ: Mapping[str, str], default_signals: Sequence[int]
+) -> Launcher:
+    import sys
+
+    from ucspi_env.tools import _pool, _zygote
+
+    import_module("ctypes")
+    import_module("fcntl")
+    name, *arguments = config.argv
+    if handlers.kind == "script":
+        name, interpreter, words = _zygote.find_script(name, environ)
+    else:
+        interpreter, words = sys.executable, [sys.executable]
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    zygote = partial(
+        _zygote.Zygote,
+        name,
+        interpreter,
+        words,
+        (handlers.kind, str(handlers.memory), package, name, *arguments),
+        environ,
+        default_signals=default_signals,
+        warn=partial(_warn, config),
+    )
+    if handlers.reuse is None:
+        return _zygote.ForkLauncher(lambda ended: zygote(ended=ended), handlers.timeout)
+    size = min(handlers.pool or config.limit, config.limit)
+    return _pool.PoolLauncher(lambda ended: zygote(ended=ended), handlers.reuse, size, handlers.timeout)
 
 
 def _rules(config: Config) -> RulesFile | None:

@@ -1,0 +1,185 @@
+"""What runs in the processes of ``--handler``: a function is found and called with a Session, once or many times.
+
+A pooled process serves connections one at a time, and the next caller must not meet anything of the one before. Rule:
+what can be made anew is made anew (environment, descriptors 0 and 1, streams, directory, umask); what cannot, and is
+not as it was at the start (another descriptor open, a signal handled, a thread or a child process left behind), is a
+reason for this process to end, as one that had served only this connection would have.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import ucspi_env
+
+# With these the first call costs what the second does.
+from ucspi_env import _facts, _identify, _networks  # noqa: F401
+from ucspi_env._errors import UCSPIError
+from ucspi_env._session import Session, serve
+
+if TYPE_CHECKING:
+    from _socket import socket
+    from collections.abc import Callable
+    from types import CodeType, ModuleType
+    from typing import Any, NoReturn, TextIO
+
+__all__ = ["code_of", "load", "serve", "work"]
+
+_DESCRIPTORS = "/proc/self/fd"
+_SIGNALS = tuple(sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
+
+
+def load(target: str) -> Callable[[Session], object]:
+    """The function that ``module:function`` names.
+
+    Raises:
+        ValueError: the text is not of that form.
+        TypeError: what it names cannot be called.
+        Exception: whatever the import raises.
+    """
+    module, colon, name = target.partition(":")
+    if not (module and colon and name):
+        raise ValueError(f"{target!r} is not module:function")
+    __import__(module)
+    found: Any = sys.modules[module]
+    for part in name.split("."):
+        found = getattr(found, part)
+    if not callable(found):
+        raise TypeError(f"{target} is no function but {type(found).__name__}")
+    function: Callable[[Session], object] = found
+    return function
+
+
+def code_of(function: object) -> CodeType | None:
+    """Where a traceback begins to be the function's own."""
+    return getattr(function, "__code__", None)
+
+
+class _State:
+    """What must be the same after a connection as before, because nothing can put it back."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._found = self._look()
+
+    def clean(self) -> bool:
+        return self._look() == self._found and not self._children()
+
+    def own_process(self) -> bool:
+        """Whether this is the process itself, rather than one that a handler forked and that came back."""
+        return os.getpid() == self._pid
+
+    def _look(self) -> object:
+        try:
+            error = os.fstat(2)
+            log = (error.st_dev, error.st_ino)
+        except OSError:
+            log = (0, 0)
+        return (
+            log,
+            frozenset(os.listdir(_DESCRIPTORS)),
+            tuple(map(signal.getsignal, _SIGNALS)),
+            signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+            signal.getitimer(signal.ITIMER_REAL)[0] > 0,
+            tuple(sys._current_frames()),
+        )
+
+    def _children(self) -> bool:
+        try:
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return False
+        return True
+
+
+class _Streams:
+    """All streams over descriptors 0 and 1 for one connection; what a handler keeps of them is dead afterwards."""
+
+    def __init__(self, text_in: TextIO, text_out: TextIO) -> None:
+        self._raw = [io.FileIO(fd, mode, closefd=False) for fd, mode in ((0, "r"), (1, "w"), (0, "r"), (1, "w"))]
+        reader, writer, stdin, stdout = self._raw
+        self.reader = io.BufferedReader(reader)
+        self.writer = io.BufferedWriter(writer)
+        sys.stdin = sys.__stdin__ = io.TextIOWrapper(  # type: ignore[misc]  # Final for everybody but us
+            io.BufferedReader(stdin), text_in.encoding, text_in.errors
+        )
+        self.stdout = sys.stdout = sys.__stdout__ = io.TextIOWrapper(  # type: ignore[misc]
+            io.BufferedWriter(stdout), text_out.encoding, text_out.errors
+        )
+
+    def close(self) -> None:
+        """Close what lies below the buffers: what is still in those is nobody's."""
+        for raw in self._raw:
+            raw.close()
+
+
+def work(
+    function: Callable[[Session], object], channel: socket, done: socket, most: int, protocol: ModuleType
+) -> NoReturn:
+    """Serve up to ``most`` connections from ``channel``, then end.
+
+    Each comes with its environment and a serial number, and is answered on ``done``; the last one is answered by the
+    end of this process, whose status is that connection's.
+    """
+    stdin, stdout, stderr = sys.stdin, sys.stdout, sys.stderr
+    home = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    mask = os.umask(0o022)
+    null = os.open(os.devnull, os.O_RDWR)
+    state = _State()
+    while True:
+        packet, ancillary, _, _ = channel.recvmsg(protocol.PACKET, protocol.FDS_SPACE)
+        if not packet:
+            os._exit(0)
+        fd = int.from_bytes(ancillary[0][2][:4], sys.byteorder)
+        os.dup2(fd, 0)
+        os.dup2(fd, 1)
+        os.close(fd)
+        os.fchdir(home)
+        os.umask(mask)
+        sys.stderr = sys.__stderr__ = stderr  # type: ignore[misc,assignment]
+        protocol.set_environ(protocol.environ_of(packet[protocol.REQUEST.size :]))
+        streams = _Streams(stdin, stdout)
+        most -= 1
+        status = _serve(function, streams, state, protocol)
+        if not state.own_process():
+            protocol.leave(status)
+        if most <= 0 or not state.clean():
+            protocol.leave(status)
+        streams.close()
+        # The caller sees the end of the connection before anybody hears that this process is free.
+        os.dup2(null, 0)
+        os.dup2(null, 1)
+        protocol.flush(stderr)
+        _, serial = protocol.REQUEST.unpack_from(packet)
+        done.send(protocol.REPORT.pack(protocol.ENDED, serial, os.getpid(), status << 8))
+
+
+def _serve(function: Callable[[Session], object], streams: _Streams, state: _State, protocol: ModuleType) -> int:
+    """Serve one connection; the exit status of a process that had done only this."""
+    try:
+        try:
+            connection = ucspi_env.connection()
+        except UCSPIError as error:
+            sys.stderr.write(f"{sys.argv[0]}: fatal: {error}\n")
+            return 111
+        with Session(connection, streams.reader, streams.writer) as session:
+            function(session)
+    except (BrokenPipeError, ConnectionResetError):
+        return 0
+    except SystemExit as error:
+        status: int = protocol.exit_status(error)
+        return status
+    except KeyboardInterrupt as error:
+        protocol.complain(error, protocol.own_part(error, code_of(function)))
+        protocol.leave(1, interrupted=True)
+    except BaseException as error:  # whatever it is, it is this connection's
+        protocol.complain(error, protocol.own_part(error, code_of(function)))
+        return 1
+    finally:
+        if state.own_process():
+            protocol.flush(sys.stdout)
+    return 0

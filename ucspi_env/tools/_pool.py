@@ -1,0 +1,226 @@
+"""Pooled processes: each serves one connection after the other, never two (``--handler --reuse``).
+
+The zygote makes them; connections go to them directly, over a SOCK_SEQPACKET pair of their own, and all of them answer
+on one more, so that one system call hears of many. Which process gets a connection is decided here, when it is idle:
+nothing is ever queued behind a busy one.
+"""
+
+from __future__ import annotations
+
+import array
+import random
+import socket
+import time
+from collections import deque
+
+from ucspi_env.tools import _zygote_child as protocol
+from ucspi_env.tools._tasks import Wait
+from ucspi_env.tools._zygote import Request, Watchdog, Zygote, pack_environ
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ucspi_env.tools._launch import Reports
+    from ucspi_env.tools._tasks import Outcome, Task, Tasks
+
+JITTER = 10  # a process serves up to a tenth fewer connections than it may, so that they do not all end at once
+_LONG = 3600.0
+
+
+class Worker:
+    """One pooled process.
+
+    Attributes:
+        pid: its process id.
+        channel: connections go there.
+        serial: of the connection that it is serving, or None.
+        stale: made of code, or settings, of before a reload; it ends when it is idle.
+    """
+
+    __slots__ = ("channel", "pid", "serial", "stale")
+
+    def __init__(self, pid: int, channel: socket.socket) -> None:
+        self.pid = pid
+        self.channel = channel
+        self.serial: int | None = None
+        self.stale = False
+
+
+class PoolLauncher:
+    """Gives each connection to an idle process, the one that became idle last.
+
+    Args:
+        zygote: makes a zygote out of what to do about its children's ends.
+        reuse: connections per process.
+        size: processes at most; they are started when they are needed.
+        timeout: seconds for one connection, or None.
+    """
+
+    def __init__(
+        self, zygote: Callable[[Callable[[int, int], None]], Zygote], reuse: int, size: int, timeout: float | None
+    ) -> None:
+        self._zygote = zygote(self._on_end)
+        self._reuse = reuse
+        self._size = size
+        self._watchdog = Watchdog(timeout, self._zygote.kill)
+        self._reports: Reports  # from `start` on
+        self._workers: dict[int, Worker] = {}
+        self._idle: list[Worker] = []
+        self._coming = 0  # asked for, not yet started
+        self._generation = 0
+        self._queue: deque[tuple[int, bytes]] = deque()
+        self._serial = 0
+        self._done, self._workers_done = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._done.setblocking(False)
+
+    def start(self, tasks: Tasks, reports: Reports) -> None:
+        """As `Launcher.start`."""
+        self._reports = reports
+        self._zygote.start(tasks)
+        self._watchdog.start(tasks)
+        tasks.start(self._listen(), _surface)
+
+    def launch(self, fd: int, environ: Mapping[str, str]) -> int:
+        """As `Launcher.launch`: with an idle process the answer comes at once."""
+        data = pack_environ(environ)
+        while self._idle:
+            worker = self._idle.pop()
+            if self._give(worker, fd, data):
+                return worker.pid
+        self._queue.append((fd, data))
+        try:
+            self._grow()
+        except OSError:
+            if self._workers or self._coming:
+                return 0  # one of those will have time
+            self._queue.pop()
+            raise
+        return 0
+
+    def forget(self, fd: int) -> None:
+        """As `Launcher.forget`."""
+        self._queue = deque(entry for entry in self._queue if entry[0] != fd)
+
+    def reaped(self, pid: int, status: int) -> bool:
+        """As `Launcher.reaped`."""
+        self._zygote.hear()
+        self._on_end(pid, status)
+        return True
+
+    def reload(self) -> None:
+        """As `Launcher.reload`: every process ends as soon as it is idle, and new ones have the files as they are."""
+        self._generation += 1
+        for worker in self._workers.values():
+            worker.stale = True
+        for worker in self._idle:
+            worker.channel.close()
+        self._idle.clear()
+
+    # --- Processes ----------------------------------------------------------------------------------------------------
+
+    def _grow(self) -> None:
+        if len(self._workers) + self._coming >= self._size or self._coming >= len(self._queue):
+            return
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        generation = self._generation
+
+        def started(pid: int) -> None:
+            theirs.close()
+            self._coming -= 1
+            worker = Worker(pid, ours)
+            worker.stale = generation != self._generation
+            self._workers[pid] = worker
+            self._offer(worker)
+
+        def failed(error: OSError) -> None:
+            ours.close()
+            theirs.close()
+            self._coming -= 1
+            if not self._workers and not self._coming:
+                self._refuse(error)
+
+        most = max(1, self._reuse - random.randrange(self._reuse // JITTER + 1))  # noqa: S311 - no secret
+        fds = (theirs.fileno(), self._workers_done.fileno())
+        self._coming += 1
+        try:
+            self._zygote.ask(Request(protocol.WORK, str(most).encode(), fds, started, failed))
+        except OSError:
+            self._coming -= 1
+            ours.close()
+            theirs.close()
+            raise
+
+    def _refuse(self, error: OSError) -> None:
+        queue, self._queue = self._queue, deque()
+        for fd, _ in queue:
+            self._reports.refused(fd, error)
+
+    def _offer(self, worker: Worker) -> None:
+        """A process has nothing to do."""
+        if worker.stale:
+            worker.channel.close()
+            return
+        if self._queue:
+            fd, data = self._queue[0]
+            if self._give(worker, fd, data):
+                self._queue.popleft()
+                self._reports.launched(fd, worker.pid)
+        else:
+            self._idle.append(worker)
+
+    def _give(self, worker: Worker, fd: int, data: bytes) -> bool:
+        """Hand over a connection; False if the process has died."""
+        self._serial += 1
+        packet = protocol.REQUEST.pack(protocol.RUN, self._serial) + data
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", (fd,)))]
+        try:
+            worker.channel.sendmsg([packet], ancillary, socket.MSG_NOSIGNAL)
+        except (BrokenPipeError, ConnectionResetError):
+            return False
+        worker.serial = self._serial
+        self._watchdog.add(worker.pid)
+        return True
+
+    # --- Reports ------------------------------------------------------------------------------------------------------
+
+    def _listen(self) -> Task[None]:
+        while True:
+            if (yield Wait(time.monotonic() + _LONG, read=[self._done])):
+                self._hear()
+
+    def _hear(self) -> None:
+        while True:
+            try:
+                report = self._done.recv(protocol.REPORT.size)
+            except BlockingIOError:
+                return
+            _, serial, pid, status = protocol.REPORT.unpack(report)
+            worker = self._workers.get(pid)
+            if worker is not None and worker.serial == serial:
+                worker.serial = None
+                self._watchdog.remove(pid)
+                self._reports.ended(pid, status)
+                self._offer(worker)
+
+    def _on_end(self, pid: int, status: int) -> None:
+        """A process has ended, by itself or not."""
+        self._hear()  # it may have answered for its last connection before
+        self._reports.ended(pid, status)
+        worker = self._workers.pop(pid, None)
+        if worker is None:
+            return
+        self._watchdog.remove(pid)
+        worker.channel.close()
+        if worker in self._idle:
+            self._idle.remove(worker)
+        try:
+            self._grow()
+        except OSError as error:
+            if not self._workers and not self._coming:
+                self._refuse(error)
+
+
+def _surface(outcome: Outcome[None]) -> None:
+    outcome.result()
