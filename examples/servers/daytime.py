@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""daytime: say what time it is (RFC 867), to the networks we know. Teaches: `Networks`, and `strict` for access control.
+"""daytime: say what time it is (RFC 867), to known networks. Teaches: `Networks`, and `strict` for access control.
 
 Under the bundled tcpserver     ucspi-tcpserver ::0 7777 ./daytime.py 127.0.0.0/8 ::1
 Under Debian's tcpserver        tcpserver -RHl0 ::0 7777 ./daytime.py 127.0.0.0/8 ::1
+Under s6                        s6-tcpserver :: 7777 ./daytime.py 127.0.0.0/8 ::1
 Under systemd (Accept=yes)      ExecStart=/usr/local/bin/daytime.py 10.0.0.0/8 with StandardInput=socket
 Under inetd                     7777 stream tcp6 nowait nobody /usr/local/bin/daytime.py daytime.py 10.0.0.0/8
 Then ask it                     nc 127.0.0.1 7777

@@ -3,6 +3,7 @@
 
 Under the bundled tcpserver     ucspi-tcpserver ::0 7777 ./echo.py
 Under Debian's tcpserver        tcpserver -RHl0 ::0 7777 ./echo.py
+Under s6                        s6-tcpserver :: 7777 ./echo.py
 Under systemd (Accept=yes)      ExecStart=/usr/local/bin/echo.py with StandardInput=socket
 Under inetd                     7777 stream tcp6 nowait nobody /usr/local/bin/echo.py echo.py
 Then talk to it                 nc ::1 7777

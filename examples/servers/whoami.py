@@ -3,6 +3,7 @@
 
 Under the bundled tcpserver     ucspi-tcpserver -v ::0 7777 ./whoami.py
 Under Debian's tcpserver        tcpserver -RHl0 ::0 7777 ./whoami.py
+Under s6                        s6-tcpserver :: 7777 ./whoami.py
 Under systemd (Accept=yes)      ExecStart=/usr/local/bin/whoami.py with StandardInput=socket
 Under inetd                     7777 stream tcp6 nowait nobody /usr/local/bin/whoami.py whoami.py
 Then ask it                     nc ::1 7777

@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""smtpd: take mail into a Maildir, but not from listed addresses. Teaches: `dnsbl_name` and `address_literal`.
+
+Under the bundled tcpserver     ucspi-tcpserver ::0 25 ./smtpd.py /var/mail/in dnsbl.example.org
+Under Debian's tcpserver        tcpserver -RHl0 ::0 25 ./smtpd.py /var/mail/in dnsbl.example.org
+Under s6                        s6-tcpserver :: 25 ./smtpd.py /var/mail/in dnsbl.example.org
+Under systemd (Accept=yes)      ExecStart=/usr/local/bin/smtpd.py /var/mail/in with StandardInput=socket
+Under inetd                     25 stream tcp6 nowait mail /usr/local/bin/smtpd.py smtpd.py /var/mail/in
+Then talk to it                 swaks --server ::1 --to you@example.org
+"""
+
+import mailbox
+import socket
+import sys
+from contextlib import suppress
+
+import ucspi_env
+
+HOST, LONGEST_LINE, LARGEST_MESSAGE = socket.gethostname(), 1002, 10_000_000
+
+
+def listed(peer: ucspi_env.Endpoint, lists: list[str]) -> str:
+    """The first list that has the caller: four octets are asked about for IPv4, 32 nibbles for IPv6."""
+    for zone in lists:
+        with suppress(socket.gaierror):  # not listed; a list that does not answer lets callers in, too
+            socket.getaddrinfo(peer.dnsbl_name(zone), None)
+            return zone
+    return ""
+
+
+def read_message(session: ucspi_env.Session) -> bytes | None:
+    """The message up to the lone dot; None if it is too large or the caller hung up."""
+    message = bytearray()
+    while (line := session.reader.readline(LONGEST_LINE)) not in (b".\r\n", b".\n"):
+        message += line.removeprefix(b".")
+        if not line or len(message) > LARGEST_MESSAGE:
+            return None
+    return bytes(message)
+
+
+def say(session: ucspi_env.Session, text: str) -> None:
+    session.writer.write(f"{text}\r\n".encode("ascii", "replace"))
+    session.writer.flush()
+
+
+def smtpd(session: ucspi_env.Session) -> None:
+    peer = session.remote or sys.exit("smtpd: fatal: this is for callers with an IP address")
+    name, recipients = "", list[str]()
+    if zone := listed(peer, sys.argv[2:]):
+        return say(session, f"554 5.7.1 {peer.address_literal} is listed by {zone}")
+    say(session, f"220 {HOST} ESMTP")
+    while line := session.reader.readline(LONGEST_LINE):
+        verb, _, rest = line.decode("latin-1").strip().partition(" ")
+        match verb.upper():
+            case "QUIT":
+                return say(session, f"221 {HOST}")
+            case "EHLO" | "HELO":
+                name, recipients = rest, []
+                say(session, f"250 {HOST} greets {peer.address_literal}")
+            case "MAIL" | "RSET" | "NOOP" as command:
+                recipients = recipients if command == "NOOP" else []
+                say(session, "250 2.0.0 ok")
+            case "RCPT" if rest.upper().startswith("TO:"):
+                recipients.append(rest[3:].strip())
+                say(session, "250 2.1.5 ok")
+            case "DATA" if recipients:
+                say(session, "354 end with a dot")
+                if (message := read_message(session)) is None:
+                    return say(session, "552 5.3.4 too large")
+                head = f"Received: from {name} ({peer.address_literal}) by {HOST} for {recipients.pop(0)}\r\n"
+                mailbox.Maildir(sys.argv[1]).add(head.encode("latin-1", "replace") + message)
+                say(session, "250 2.0.0 taken")
+            case _:
+                say(session, "502 5.5.1 what?")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit("usage: smtpd.py maildir [list ...]")
+    ucspi_env.serve(smtpd)
