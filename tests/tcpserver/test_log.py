@@ -75,4 +75,4 @@ def test_the_lines_are_those_of_ucspi_tcp() -> None:
     assert lines.status(1) == "tcpserver: status: 1/40"
     assert lines.caller(7, remote) == "tcpserver: pid 7 from 192.0.2.1"
     assert lines.verdict("deny", 0, LOCAL, remote) == "tcpserver: deny 0 0:127.0.0.1:25 a.example:192.0.2.1:joe:54321"
-    assert lines.end(7, 28416) == "tcpserver: end 7 status 28416"
+    assert lines.end(7, 28416, 1.5, LOCAL, remote) == "tcpserver: end 7 status 28416"

@@ -15,7 +15,7 @@ from ucspi_env.tools._program import run_program
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Protocol
+    from typing import Any, Protocol
 
     from ucspi_env.tools._tasks import Tasks
 
@@ -79,12 +79,14 @@ class SpawnLauncher:
     Args:
         argv: the program and its arguments.
         default_signals: signals that this process ignores and the program must not; no others need to be reset.
+        own_group: make each program the leader of a process group.
     """
 
-    def __init__(self, argv: Sequence[str], default_signals: Sequence[int]) -> None:
+    def __init__(self, argv: Sequence[str], default_signals: Sequence[int], *, own_group: bool = False) -> None:
         self._argv = [os.fsencode(word) for word in argv]
         self._name = argv[0]
-        self._default_signals = tuple(default_signals)
+        options: dict[str, Any] = {"setsigmask": (), "setsigdef": tuple(default_signals)}
+        self._options = {**options, "setpgroup": 0} if own_group else options
         # Looking along PATH before spawning: a failing exec(2) in a new process is far dearer than a failing stat(2).
         self._search = "/" not in self._name
         self._posix_spawn = os.posix_spawn
@@ -106,20 +108,11 @@ class SpawnLauncher:
         """As `Launcher.launch`."""
         actions = [(os.POSIX_SPAWN_DUP2, fd, 0), (os.POSIX_SPAWN_DUP2, fd, 1)]
         if not self._search:
-            return self._posix_spawn(
-                self._name,
-                self._argv,
-                environ,
-                file_actions=actions,
-                setsigmask=(),
-                setsigdef=self._default_signals,
-            )
+            return self._posix_spawn(self._name, self._argv, environ, file_actions=actions, **self._options)
 
         def spawn(path: str, _argv: Sequence[str], environ: Mapping[str, str]) -> int:
             os.stat(path)
-            return self._posix_spawn(
-                path, self._argv, environ, file_actions=actions, setsigmask=(), setsigdef=self._default_signals
-            )
+            return self._posix_spawn(path, self._argv, environ, file_actions=actions, **self._options)
 
         return run_program((self._name,), environ, spawn)
 

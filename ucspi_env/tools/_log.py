@@ -9,7 +9,8 @@
 
 Rule 1: a line has as many fields as it says, whatever strangers put into their DNS and ident answers: a colon inside a
 field becomes ``?``, and IPv6 addresses, which need theirs, stand in brackets.
-Rule 2: an IPv4 caller looks as it did before there was IPv6, unless ``-6`` asks for the other form.
+Rule 2: a line is one line: control characters, wherever they come from, become ``?``.
+Rule 3: an IPv4 caller looks as it did before there was IPv6, unless ``-6`` asks for the other form.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 NAME = "tcpserver"
 FIELD_LIMIT = 100  # bytes of a name or an ident answer that are shown; C's
 _QUESTION = ord("?")
+# C0, DEL and C1, the latter as characters and as undecodable bytes.
+_CONTROL = dict.fromkeys((*range(32), *range(127, 160), *range(0xDC80, 0xDCA0)), "?")
 _SHOWN = bytes(byte if 33 <= byte <= 126 and byte not in b"%:" else _QUESTION for byte in range(256))
 
 
@@ -48,7 +51,7 @@ def address(endpoint: Endpoint, *, as_ipv6: bool = False) -> str:
 
 
 class Lines:
-    """The lines without their newline.
+    """The lines without their newline. A text that is empty is not written.
 
     Args:
         limit: the number behind the slash of status lines.
@@ -78,7 +81,19 @@ class Lines:
         """
         return f"{NAME}: {word} {pid} {self._ends(local, remote)}"
 
-    def end(self, pid: int, status: int) -> str:
+    def admitted(self, word: str, pid: int, local: Endpoint, remote: Endpoint) -> str:
+        """What became of a connection that had a slot, as `verdict`; C says who it is first, on a line of its own."""
+        return f"{self.caller(pid, remote)}\n{self.verdict(word, pid, local, remote)}"
+
+    def undelivered(self, word: str, local: Endpoint, remote: Endpoint) -> str:
+        """What precedes `dropped` for a connection that had a slot; ``word`` is empty if there was no verdict."""
+        return self.admitted(word, 0, local, remote) if word else self.caller(0, remote)
+
+    def dropped(self, why: str, _local: Endpoint, _remote: Endpoint) -> str:
+        """A connection was lost by nobody's decision."""
+        return self.warning(f"dropping connection, {why}")
+
+    def end(self, pid: int, status: int, _seconds: float, _local: Endpoint, _remote: Endpoint) -> str:
         """A process has ended; ``status`` is wait(2)'s word: exit code 1 is 256, SIGKILL is 9."""
         return f"{NAME}: end {pid} status {status}"
 
@@ -88,7 +103,11 @@ class Lines:
 
     def warning(self, what: str) -> str:
         """Something that costs a connection, or is odd."""
-        return f"{NAME}: warning: {what}"
+        return f"{NAME}: warning: {what.translate(_CONTROL)}"
+
+    def lost(self, count: int) -> str:
+        """So many lines could not be written before this one."""
+        return self.warning(f"{count} log lines dropped, nobody reads them fast enough")
 
     def _ends(self, local: Endpoint, remote: Endpoint) -> str:
         here, there = (address(end, as_ipv6=self._as_ipv6) for end in (local, remote))

@@ -50,6 +50,7 @@ class Loop:
         signals: `SIGNALS`, watched.
         drain: seconds to wait for running programs after SIGTERM, or None: do not wait.
         reload: called on SIGHUP.
+        stopping: called on the first SIGTERM.
         warn: takes a warning.
     """
 
@@ -63,6 +64,7 @@ class Loop:
         signals: SignalWatch,
         drain: float | None,
         reload: Callable[[], None],
+        stopping: Callable[[], None],
         warn: Callable[[str], None],
     ) -> None:
         self._listeners = tuple(listeners)
@@ -72,6 +74,7 @@ class Loop:
         self._signals = signals
         self._drain = drain
         self._reload = reload
+        self._stopping = stopping
         self._warn = warn
         self._watching = False
         self._paused_until: float | None = None
@@ -183,6 +186,7 @@ class Loop:
             self._drain_ends = None
             self._drain = None
             return
+        self._stopping()
         self._watch(False)
         for listener in self._listeners:
             listener.close()

@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import socket
 import sys
 import time
@@ -28,7 +29,6 @@ from ucspi_env._errors import DialectError, ProxyError
 from ucspi_env._model import Endpoint
 from ucspi_env.tools._errtext import error_text
 from ucspi_env.tools._launch import is_fork_failure
-from ucspi_env.tools._program import write_line
 from ucspi_env.tools._tasks import Wait
 
 TYPE_CHECKING = False
@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     from ucspi_env.tools._launch import Launcher
     from ucspi_env.tools._limits import Limits
     from ucspi_env.tools._log import Lines
+    from ucspi_env.tools._logjson import JSONLines
     from ucspi_env.tools._lookups import Lookups
+    from ucspi_env.tools._metrics import Metrics
     from ucspi_env.tools._rules import Decision
     from ucspi_env.tools._rulesfile import RulesFile
     from ucspi_env.tools._tasks import Outcome, Task, Tasks
@@ -54,6 +56,8 @@ BANNER_TIMEOUT = 30.0  # seconds for a caller who does not read the banner
 HEADER_GRACE = 0.1
 """Seconds that a caller who is no balancer may keep silent before they are served; one who begins with a PROXY header
 is dropped."""
+TERM_GRACE = 5.0
+"""Seconds between the SIGTERM and the SIGKILL of a program whose connection has outlived ``--lifetime``."""
 _V1_START = b"PROXY "
 # Everywhere but on Linux an accepted socket is as non-blocking as the listening one, and so would the program's be.
 _INHERITS_MODE = not sys.platform.startswith("linux")
@@ -72,9 +76,22 @@ class Settings:
         kill_options: ``-O``: IP options of the caller are not answered in kind.
         balancers: ``--proxy``: who must send a PROXY header; None: nobody may.
         header_timeout: seconds for that header.
+        exempt: ``--exempt``: whom the limit per source does not concern.
+        limit_message: bytes for callers whom that limit turns away.
+        lifetime: ``--lifetime``: seconds that a program may run, None for any time.
     """
 
-    __slots__ = ("balancers", "banner", "header_timeout", "kill_options", "no_delay", "verbosity")
+    __slots__ = (
+        "balancers",
+        "banner",
+        "exempt",
+        "header_timeout",
+        "kill_options",
+        "lifetime",
+        "limit_message",
+        "no_delay",
+        "verbosity",
+    )
 
     def __init__(
         self,
@@ -85,6 +102,9 @@ class Settings:
         kill_options: bool = True,
         balancers: Networks | None = None,
         header_timeout: float = 5.0,
+        exempt: Networks | None = None,
+        limit_message: bytes = b"",
+        lifetime: float | None = None,
     ) -> None:
         self.verbosity = verbosity
         self.banner = banner
@@ -92,6 +112,9 @@ class Settings:
         self.kill_options = kill_options
         self.balancers = balancers
         self.header_timeout = header_timeout
+        self.exempt = exempt
+        self.limit_message = limit_message
+        self.lifetime = lifetime
 
 
 class Call:
@@ -169,7 +192,9 @@ class Reception:
         settings: Settings,
         *,
         limits: Limits,
-        lines: Lines,
+        lines: Lines | JSONLines,
+        say: Callable[[str], None],
+        metrics: Metrics,
         lookups: Lookups,
         rules: RulesFile | None,
         environments: Environments,
@@ -180,6 +205,8 @@ class Reception:
         self._settings = settings
         self._limits = limits
         self._lines = lines
+        self._say = say
+        self._metrics = metrics
         self._lookups = lookups
         self._looks_up = lookups.any()
         self._rules = rules
@@ -234,15 +261,17 @@ class Reception:
     def say_status(self) -> None:
         """Log how many slots are taken."""
         if self._verbose:
-            write_line(self._lines.status(self._limits.taken))
+            self._say(self._lines.status(self._limits.taken))
 
     # --- The way ------------------------------------------------------------------------------------------------------
 
     def receive(self, sock: socket.socket, peer: SocketAddress) -> None:
         """Take a connection that was just accepted."""
+        self._metrics.accepted += 1
         try:
             call = Call(sock, peer)
         except OSError as error:  # reset before it was looked at
+            self._metrics.dropped += 1
             self._warn(f"dropping connection, unable to get local address: {error_text(error)}")
             sock.close()
             return
@@ -269,17 +298,19 @@ class Reception:
             header = outcome.result()
             connection = self._proxy.proxied(header)
         except self._proxy.BalancerGone:  # a health check that did not wait for an answer
+            self._metrics.health_checks += 1
             self._leave(call)
             return
         except (ProxyError, OSError) as error:
             why = error_text(error) if isinstance(error, OSError) else str(error)
-            self._drop(call, f"unable to read PROXY header from {balancer}: {why}")
+            self._refuse(call, f"unable to read PROXY header from {balancer}: {why}")
             return
         if connection is None or connection.remote is None:
             if header.command == "LOCAL":  # a health check: being answered at all is the answer
+                self._metrics.health_checks += 1
                 self._leave(call)
             else:
-                self._drop(call, f"PROXY header from {balancer} names no caller but {self._proxy.nameless(header)}")
+                self._refuse(call, f"PROXY header from {balancer} names no caller but {self._proxy.nameless(header)}")
             return
         call.header = header
         call.balancer = balancer
@@ -288,22 +319,36 @@ class Reception:
 
     def _on_start(self, call: Call, outcome: Outcome[bool]) -> None:
         if outcome.error is not None or outcome.value:
-            self._drop(call, f"PROXY header from {call.remote}, which is no trusted balancer")
+            self._refuse(call, f"PROXY header from {call.remote}, which is no trusted balancer")
         else:
             self._identified(call)
 
     def _identified(self, call: Call) -> None:
         """The caller's address is known."""
-        if self._limits.per_source is not None:
+        exempt = self._settings.exempt
+        if self._limits.per_source is not None and (exempt is None or call.remote not in exempt):
             if not self._limits.enter(call.remote.ip):
-                self._say(self._lines.verdict("limit", 0, self._named_local(call), call.remote))
-                self._leave(call)
+                self._turn_away(call)
                 return
             call.entered = True
         if self._looks_up:
             self._wait(call, self._lookups.task(call.remote, call.local), self._on_names)
         else:
             self._ready.append(call)
+
+    def _turn_away(self, call: Call) -> None:
+        """This caller's source has as many connections as it may have."""
+        self._metrics.denied_limit += 1
+        if self._verbose:
+            self._say(self._lines.verdict("limit", 0, self._named_local(call), call.remote))
+        if self._settings.limit_message:
+            # As much as fits, at once: whoever is turned away for taking too much gets no more of our time. What they
+            # have sent is read, since closing a socket with unread bytes resets it, and that may outrun the message.
+            with contextlib.suppress(OSError):
+                call.sock.send(self._settings.limit_message, socket.MSG_DONTWAIT)
+                call.sock.shutdown(socket.SHUT_WR)
+                call.sock.recv(4096, socket.MSG_DONTWAIT)
+        self._leave(call)
 
     def _on_names(self, call: Call, outcome: Outcome[tuple[Endpoint, Endpoint]]) -> None:
         # It fails as a whole if memory runs out: then nothing is known of the caller, as after any other failure.
@@ -326,6 +371,7 @@ class Reception:
             if decision is None:
                 return
             if not decision.allowed:
+                self._metrics.denied_rule += 1
                 if self._verbose:
                     self._say_verdict("deny", 0, call)
                 self._dismiss(call)
@@ -389,6 +435,8 @@ class Reception:
         call.sock.close()
         call.key = None
         self._running[pid] = call
+        if self._settings.lifetime is not None:
+            self._limit_life(call, pid, self._settings.lifetime)
         if self._verbose:
             self._say_verdict("ok", pid, call)
 
@@ -396,9 +444,9 @@ class Reception:
         # Without a number it is a launcher's own text.
         why = error_text(error) if error.errno else str(error.strerror)
         if is_fork_failure(error):
-            self._abandon(call, f"unable to fork: {why}")
+            self._abandon(call, f"unable to fork: {why}", launch=True)
         else:
-            self._abandon(call, f"unable to run {self._program}: {why}", verdict="ok")
+            self._abandon(call, f"unable to run {self._program}: {why}", verdict="ok", launch=True)
 
     def launched(self, fd: int, pid: int) -> None:
         """The launcher has started the program for connection ``fd``."""
@@ -437,10 +485,32 @@ class Reception:
         if call is None:
             return
         self._limits.taken -= 1
+        if call.task is not None:
+            self._tasks.cancel(call.task)
         if call.entered:
             self._limits.leave(call.remote.ip)
+        seconds = time.monotonic() - call.since
+        self._metrics.ended(seconds)
         if self._verbose:
-            write_line(f"{self._lines.end(pid, status)}\n{self._lines.status(self._limits.taken)}")
+            lines = self._lines
+            end = lines.end(pid, status, seconds, self._named_local(call), call.remote)
+            self._say(f"{end}\n{lines.status(self._limits.taken)}")
+
+    def _limit_life(self, call: Call, pid: int, lifetime: float) -> None:
+        def ended(_outcome: Outcome[None]) -> None:
+            call.task = None
+
+        call.task = self._expire(call, pid, time.monotonic() + lifetime)
+        self._tasks.start(call.task, ended)
+
+    def _expire(self, call: Call, pid: int, until: float) -> Task[None]:
+        """End a program when its time is over; cancelled when it has ended by itself, so the id is still its own."""
+        yield Wait(until)
+        self._metrics.expired += 1
+        self._warn(f"lifetime is over, ending {pid}: {call.remote}")
+        end_program(pid, signal.SIGTERM)
+        yield Wait(time.monotonic() + TERM_GRACE)
+        end_program(pid, signal.SIGKILL)
 
     # --- Other ways out -----------------------------------------------------------------------------------------------
 
@@ -466,22 +536,30 @@ class Reception:
         now = time.monotonic()
         calls = [(0, call) for call in (*self._starting.values(), *self._greeting, *self._ready, *self._waiting)]
         for pid, call in (*self._running.items(), *calls):
-            write_line(self._lines.connected(pid, int(now - call.since), self._named_local(call), call.remote))
-        write_line(self._lines.status(self._limits.taken))
+            self._say(self._lines.connected(pid, int(now - call.since), self._named_local(call), call.remote))
+        self._say(self._lines.status(self._limits.taken))
+
+    def _refuse(self, call: Call, why: str) -> None:
+        """Out, for what came in place of a PROXY header."""
+        self._metrics.denied_proxy += 1
+        self._say_dropped(call, why)
+        self._leave(call)
 
     def _drop(self, call: Call, why: str) -> None:
         """Out, before there was a slot."""
-        self._warn(f"dropping connection, {why}")
+        self._metrics.dropped += 1
+        self._say_dropped(call, why)
         self._leave(call)
 
-    def _abandon(self, call: Call, why: str, verdict: str = "") -> None:
+    def _abandon(self, call: Call, why: str, verdict: str = "", *, launch: bool = False) -> None:
         """Out, after there was a slot, by nobody's decision."""
+        if launch:
+            self._metrics.launch_failures += 1
+        else:
+            self._metrics.dropped += 1
         if self._verbose:
-            if verdict:
-                self._say_verdict(verdict, 0, call)
-            else:
-                self._say(self._lines.caller(0, call.remote))
-        self._warn(f"dropping connection, {why}")
+            self._say(self._lines.undelivered(verdict, self._named_local(call), call.remote))
+        self._say_dropped(call, why)
         self._dismiss(call)
 
     def _dismiss(self, call: Call) -> None:
@@ -516,18 +594,24 @@ class Reception:
         return local
 
     def _say_verdict(self, word: str, pid: int, call: Call) -> None:
-        lines = self._lines
-        write_line(
-            f"{lines.caller(pid, call.remote)}\n{lines.verdict(word, pid, self._named_local(call), call.remote)}"
-        )
+        self._say(self._lines.admitted(word, pid, self._named_local(call), call.remote))
 
-    def _say(self, line: str) -> None:
-        if self._verbose:
-            write_line(line)
+    def _say_dropped(self, call: Call, why: str) -> None:
+        if self._settings.verbosity >= ERRORS:
+            self._say(self._lines.dropped(why, self._named_local(call), call.remote))
 
     def _warn(self, what: str) -> None:
         if self._settings.verbosity >= ERRORS:
-            write_line(self._lines.warning(what))
+            self._say(self._lines.warning(what))
+
+
+def end_program(pid: int, number: int) -> None:
+    """Send a signal to a program and whatever it runs in its process group; to it alone if it is in ours."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # gone, or another user's by now (setuid)
+        if os.getpgid(pid) == pid:
+            os.killpg(pid, number)
+        else:
+            os.kill(pid, number)
 
 
 def send_all(sock: socket.socket, data: bytes, timeout: float) -> Task[None]:

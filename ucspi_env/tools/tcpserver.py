@@ -6,11 +6,17 @@
 The program gets the connection as descriptors 0 and 1, and who is calling in its environment (PROTO, TCPREMOTEIP, …).
 Options are those of ucspi-tcp's tcpserver with the IPv6 patch (its manual page; docs/differences.md). Beyond it:
 
-    -C n                at most n connections at once from one address (IPv4) or one /64 (IPv6)
+    -C n                at most n connections at once from one source, an address (IPv4) or a /64 (IPv6), or as
+                        --per-source 32/64 has it; --exempt networks: not these; --limit-message text: what others read
     --listen-fds        serve the listening sockets of a service manager ($LISTEN_FDS), no host and port then
     --dialect name      write the environment as another super-server would; --keep-env leaves in it what others wrote
     --proxy networks    callers from these networks are balancers and begin with a PROXY header within --proxy-timeout s
     --drain s           after SIGTERM wait up to s seconds for programs to end
+    --lifetime s        end a program that runs for longer: SIGTERM, and SIGKILL 5 s later
+    --rlimit name=n     limit what each program may use (setrlimit(2): nofile=64, as=256M); more than once for several
+    --no-new-privs      nothing that is run can gain privileges (Linux)
+    --log-format json   one JSON object per event instead of ucspi-tcp's lines (djb)
+    --metrics path      count, and tell Prometheus at this UNIX socket
     --preload           the program is a Python script: its imports are done once, it runs by fork(2)
     --handler           the program is module:function, called with a Session; --reuse n: n connections per process,
                         at most --pool k of them. Both: --handler-timeout s, --memory-limit bytes (docs/handlers.md)
@@ -32,18 +38,21 @@ from ucspi_env.tools._program import Stop, fatal, leading_number, scan_options, 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import NoReturn
 
     from ucspi_env._model import Endpoint
     from ucspi_env._networks import Networks
     from ucspi_env.tools._environments import Environments
     from ucspi_env.tools._launch import Launcher
+    from ucspi_env.tools._log import Lines
+    from ucspi_env.tools._logjson import JSONLines
     from ucspi_env.tools._lookups import Lookups
     from ucspi_env.tools._loop import Loop
-    from ucspi_env.tools._reception import Reception
+    from ucspi_env.tools._metricsocket import MetricSocket
     from ucspi_env.tools._rulesfile import RulesFile
     from ucspi_env.tools._signals import SignalWatch
+    from ucspi_env.tools._systemd import Notifier
 
 NAME = "tcpserver"
 SYNOPSIS = (
@@ -54,6 +63,7 @@ LETTERS = "461UXpPhHrRoOdDqQvc:x:B:g:u:b:l:t:I:C:"
 WORDS = (
     *("listen-fds", "dialect=", "keep-env", "proxy=", "proxy-timeout=", "drain="),
     *("preload", "handler", "reuse=", "pool=", "handler-timeout=", "memory-limit="),
+    *("lifetime=", "rlimit=", "no-new-privs", "per-source=", "exempt=", "limit-message=", "log-format=", "metrics="),
 )
 QUIET, ERRORS, VERBOSE = range(3)
 
@@ -88,6 +98,8 @@ class Config(Value):
         argv: the program and its arguments.
         identity: the options that say whom to become (``-u``, ``-g``, ``-U``), in order.
         limit, per_source: programs at once (``-c``), connections per source (``-C``, None for any number).
+        source_bits: of an IPv4 and an IPv6 address, as many make a source (``--per-source``).
+        exempt, limit_message: ``--exempt``; ``--limit-message`` with its line end.
         backlog, interface, only_ipv4: how to listen (``-b``, ``-I``, ``-4``).
         print_port: ``-1``.
         as_ipv6: ``-6``.
@@ -96,7 +108,10 @@ class Config(Value):
         banner, no_delay, kill_options: ``-B``, ``-D``, ``-O``.
         dialect, keep_env: ``--dialect``, ``--keep-env``.
         balancers, header_timeout: ``--proxy``, ``--proxy-timeout`` in seconds.
-        drain: seconds, or None.
+        drain, lifetime: seconds, or None.
+        rlimits, no_new_privs: ``--rlimit`` (numbers of resources with their limits), ``--no-new-privs``.
+        log_format: ``"djb"`` or ``"json"``.
+        metrics: where to listen for readers of metrics, or None.
         handlers: ``--preload`` or ``--handler`` with what belongs to it; None: programs.
         verbosity: QUIET, ERRORS or VERBOSE.
     """
@@ -109,6 +124,7 @@ class Config(Value):
         "banner",
         "dialect",
         "drain",
+        "exempt",
         "handlers",
         "header_timeout",
         "host",
@@ -117,17 +133,24 @@ class Config(Value):
         "interface",
         "keep_env",
         "kill_options",
+        "lifetime",
         "limit",
+        "limit_message",
         "local_name",
+        "log_format",
+        "metrics",
         "no_delay",
+        "no_new_privs",
         "only_ipv4",
         "paranoid",
         "per_source",
         "port",
         "print_port",
         "remote_name",
+        "rlimits",
         "rules",
         "rules_optional",
+        "source_bits",
         "verbosity",
     )
     host: str | None
@@ -136,6 +159,9 @@ class Config(Value):
     identity: tuple[tuple[str, str], ...]
     limit: int
     per_source: int | None
+    source_bits: tuple[int, int]
+    exempt: Networks | None
+    limit_message: bytes
     backlog: int
     interface: str | None
     only_ipv4: bool
@@ -155,6 +181,11 @@ class Config(Value):
     balancers: Networks | None
     header_timeout: float
     drain: float | None
+    lifetime: float | None
+    rlimits: tuple[tuple[int, int], ...]
+    no_new_privs: bool
+    log_format: str
+    metrics: str | None
     handlers: Handlers | None
     verbosity: int
 
@@ -186,6 +217,9 @@ def parse(arguments: Sequence[str]) -> Config:
             identity=tuple(option for option in options if option[0] in ("u", "g", "U")),
             limit=leading_number(last.get("c", "40")),
             per_source=_positive(last, "C"),
+            source_bits=_source_bits(last),
+            exempt=_exempt(last),
+            limit_message=_limit_message(last),
             backlog=leading_number(last.get("b", "20")),
             interface=last.get("I"),
             only_ipv4="4" in last,
@@ -205,6 +239,11 @@ def parse(arguments: Sequence[str]) -> Config:
             balancers=_balancers(last.get("proxy")),
             header_timeout=float(_positive(last, "proxy-timeout") or 5),
             drain=None if "drain" not in last else float(_seconds("drain", last["drain"])),
+            lifetime=_lifetime(last),
+            rlimits=_rlimits([value for option, value in options if option == "rlimit"], last),
+            no_new_privs="no-new-privs" in last,
+            log_format=_log_format(last.get("log-format", "djb")),
+            metrics=last.get("metrics"),
             handlers=_handlers(last),
             verbosity=verbosity,
         )
@@ -267,6 +306,71 @@ def _handlers(last: Mapping[str, str]) -> Handlers | None:
     )
 
 
+def _needs_per_source(last: Mapping[str, str], option: str) -> None:
+    if option in last and "C" not in last:
+        raise usage(NAME, SYNOPSIS, f"option {option} needs option C")
+
+
+def _source_bits(last: Mapping[str, str]) -> tuple[int, int]:
+    _needs_per_source(last, "per-source")
+    text = last.get("per-source", "32/64")
+    v4, _, v6 = text.partition("/")
+    try:
+        bits = _seconds("per-source", v4), _seconds("per-source", v6)
+    except Stop:
+        bits = (0, 0)
+    if not (1 <= bits[0] <= 32 and 1 <= bits[1] <= 128):
+        raise usage(NAME, SYNOPSIS, f"option per-source takes two prefix lengths such as 32/64, not {text!r}")
+    return bits
+
+
+def _exempt(last: Mapping[str, str]) -> Networks | None:
+    _needs_per_source(last, "exempt")
+    if "exempt" not in last:
+        return None
+    from ucspi_env._networks import Networks
+
+    try:
+        return Networks.parse(last["exempt"].replace(",", " ").split())
+    except ValueError as error:
+        raise usage(NAME, SYNOPSIS, f"option exempt: {error}") from None
+
+
+def _limit_message(last: Mapping[str, str]) -> bytes:
+    _needs_per_source(last, "limit-message")
+    return os.fsencode(last["limit-message"]) + b"\r\n" if "limit-message" in last else b""
+
+
+def _not_with_handlers(last: Mapping[str, str], option: str, instead: str) -> None:
+    for other in ("preload", "handler"):
+        if option in last and other in last:
+            raise usage(NAME, SYNOPSIS, f"option {option} is for programs; with option {other} use option {instead}")
+
+
+def _lifetime(last: Mapping[str, str]) -> float | None:
+    _not_with_handlers(last, "lifetime", "handler-timeout")
+    seconds = _positive(last, "lifetime")
+    return None if seconds is None else float(seconds)
+
+
+def _rlimits(texts: Sequence[str], last: Mapping[str, str]) -> tuple[tuple[int, int], ...]:
+    _not_with_handlers(last, "rlimit", "memory-limit")
+    if not texts:
+        return ()
+    from ucspi_env.tools._confine import read_limits
+
+    try:
+        return read_limits(texts)
+    except ValueError as error:
+        raise usage(NAME, SYNOPSIS, f"option rlimit: {error}") from None
+
+
+def _log_format(text: str) -> str:
+    if text not in ("djb", "json"):
+        raise usage(NAME, SYNOPSIS, f"option log-format takes djb or json, not {text!r}")
+    return text
+
+
 def _balancers(text: str | None) -> Networks | None:
     if text is None:
         return None
@@ -299,6 +403,7 @@ def serve(config: Config) -> int:
     from ucspi_env.tools._launch import hold_standard_descriptors, release_standard_streams, seal_descriptors
     from ucspi_env.tools._loop import SIGNALS
     from ucspi_env.tools._signals import SignalWatch, restore_interrupt
+    from ucspi_env.tools._systemd import Notifier
 
     hold_standard_descriptors()
     restore_interrupt()
@@ -308,18 +413,43 @@ def serve(config: Config) -> int:
     signals = SignalWatch(SIGNALS)
     listeners = _listeners(config, environ, lookups)
     seal_descriptors()
+    metric_socket = _metric_socket(config)
     # Whoever we become may not be allowed to read our own files: all that will be needed is imported before.
-    loop, reception = _loop(config, environments, lookups, listeners, signals)
-    _privileges.become(NAME, _privileges.choose(NAME, config.identity, environ))
-    reception.start()
+    server = _server(config, environments, lookups, listeners, signals, Notifier(environ), metric_socket)
+    _become(config, environ)
+    server.begin()
     if config.print_port:
         ports = dict.fromkeys(str(listener.getsockname()[1]) for listener in listeners)
         write_line("\n".join(ports), 1)
     release_standard_streams()
+    server.ready()
     try:
-        return loop.run()
+        return server.loop.run()
     finally:
+        server.end()
         signals.close()
+
+
+def _metric_socket(config: Config) -> MetricSocket | None:
+    if config.metrics is None:
+        return None
+    from ucspi_env.tools._metricsocket import MetricSocket
+
+    return MetricSocket(NAME, config.metrics)
+
+
+def _become(config: Config, environ: Mapping[str, str]) -> None:
+    """Give up what is not needed to serve."""
+    if config.rlimits or config.no_new_privs:
+        from ucspi_env.tools import _confine
+
+        import_module("ctypes")
+        _privileges.become(NAME, _privileges.choose(NAME, config.identity, environ))
+        _confine.check_limits(NAME, config.rlimits)
+        if config.no_new_privs:
+            _confine.renounce_privileges(NAME)
+    else:
+        _privileges.become(NAME, _privileges.choose(NAME, config.identity, environ))
 
 
 def _lookups(config: Config) -> Lookups:
@@ -335,10 +465,13 @@ def _lookups(config: Config) -> Lookups:
 
 def _environments(config: Config, environ: Mapping[str, str]) -> Environments:
     from ucspi_env._errors import DialectError
+    from ucspi_env.tools import _systemd
     from ucspi_env.tools._environments import DEFAULT_DIALECT, Environments
     from ucspi_env.tools._listen import ACTIVATION_VARIABLES
 
     base = dict(environ)
+    for name in _systemd.VARIABLES:
+        base.pop(name, None)
     if config.host is None:
         for name in ACTIVATION_VARIABLES:
             base.pop(name, None)
@@ -380,28 +513,72 @@ def _listeners(config: Config, environ: Mapping[str, str], lookups: Lookups) -> 
     )
 
 
+def _lines(config: Config) -> Lines | JSONLines:
+    if config.log_format == "json":
+        from ucspi_env.tools._logjson import JSONLines
+        from ucspi_env.tools._logwriter import utc_now
+
+        return JSONLines(config.limit, utc_now)
+    from ucspi_env.tools._log import Lines
+
+    return Lines(config.limit, as_ipv6=config.as_ipv6)
+
+
 def _warn(config: Config, what: str) -> None:
+    """Say at start-up what is odd; the loop has better means."""
     if config.verbosity >= ERRORS:
-        write_line(f"{NAME}: warning: {what}")
+        write_line(_lines(config).warning(what))
 
 
-def _loop(
+class _Server:
+    """What is left to do, in this order.
+
+    Attributes:
+        begin: get ready, as whom programs will run as.
+        ready: everybody may know.
+        loop: runs until SIGTERM.
+        end: close what is not the kernel's to close.
+    """
+
+    __slots__ = ("begin", "end", "loop", "ready")
+
+    def __init__(
+        self, loop: Loop, begin: Callable[[], None], ready: Callable[[], None], end: Callable[[], None]
+    ) -> None:
+        self.loop = loop
+        self.begin = begin
+        self.ready = ready
+        self.end = end
+
+
+def _server(
     config: Config,
     environments: Environments,
     lookups: Lookups,
     listeners: Sequence[socket.socket],
     signals: SignalWatch,
-) -> tuple[Loop, Reception]:
+    notifier: Notifier,
+    metric_socket: MetricSocket | None,
+) -> _Server:
     import selectors
 
     from ucspi_env.tools._limits import Limits
-    from ucspi_env.tools._log import Lines
+    from ucspi_env.tools._logwriter import LogWriter
     from ucspi_env.tools._loop import Loop
+    from ucspi_env.tools._metrics import Metrics
     from ucspi_env.tools._reception import Reception, Settings
     from ucspi_env.tools._tasks import Tasks
 
     selector = selectors.DefaultSelector()
     tasks = Tasks(selector)
+    lines = _lines(config)
+    log = LogWriter(tasks, lines.lost)
+    metrics = Metrics()
+
+    def warn(what: str) -> None:
+        if config.verbosity >= ERRORS:
+            log(lines.warning(what))
+
     reception = Reception(
         Settings(
             verbosity=config.verbosity,
@@ -410,13 +587,18 @@ def _loop(
             kill_options=config.kill_options,
             balancers=config.balancers,
             header_timeout=config.header_timeout,
+            exempt=config.exempt,
+            limit_message=config.limit_message,
+            lifetime=config.lifetime,
         ),
-        limits=Limits(config.limit, config.per_source),
-        lines=Lines(config.limit, as_ipv6=config.as_ipv6),
+        limits=Limits(config.limit, config.per_source, v4=config.source_bits[0], v6=config.source_bits[1]),
+        lines=lines,
+        say=log,
+        metrics=metrics,
         lookups=lookups,
         rules=_rules(config),
         environments=environments,
-        launcher=_launcher(config, environments),
+        launcher=_launcher(config, environments, warn),
         program=config.argv[0],
         tasks=tasks,
     )
@@ -425,8 +607,10 @@ def _loop(
         _warn(config, warning)
 
     def reload() -> None:
+        notifier.reloading()
         lookups.forget()
         reception.reload()
+        notifier.say("READY=1")
 
     loop = Loop(
         listeners,
@@ -436,23 +620,51 @@ def _loop(
         signals=signals,
         drain=config.drain,
         reload=reload,
-        warn=partial(_warn, config),
+        stopping=partial(notifier.say, "STOPPING=1"),
+        warn=warn,
     )
-    return loop, reception
+
+    def metrics_text() -> str:
+        return metrics.text(
+            active=reception.running(), waiting=reception.pending(), limit=config.limit, lines_dropped=log.dropped
+        )
+
+    def begin() -> None:
+        reception.start()
+        if metric_socket is not None:
+            metric_socket.start(tasks, metrics_text)
+
+    def end() -> None:
+        if metric_socket is not None:
+            metric_socket.close()
+        notifier.close()
+        log.close()
+
+    return _Server(loop, begin, partial(notifier.start, tasks), end)
 
 
-def _launcher(config: Config, environments: Environments) -> Launcher:
+def _launcher(config: Config, environments: Environments, warn: Callable[[str], None]) -> Launcher:
     from ucspi_env.tools._signals import ignored
 
-    if config.handlers is None:
-        from ucspi_env.tools._launch import SpawnLauncher
+    if config.handlers is not None:
+        return _handler_launcher(config, config.handlers, environments.base, ignored(), warn)
+    # A program whose time may end takes what it has started along: a group can be signalled as a whole.
+    own_group = config.lifetime is not None
+    if config.rlimits:
+        from ucspi_env.tools._confine import ConfiningLauncher
 
-        return SpawnLauncher(config.argv, ignored())
-    return _handler_launcher(config, config.handlers, environments.base, ignored())
+        return ConfiningLauncher(config.argv, ignored(), config.rlimits, own_group=own_group)
+    from ucspi_env.tools._launch import SpawnLauncher
+
+    return SpawnLauncher(config.argv, ignored(), own_group=own_group)
 
 
 def _handler_launcher(
-    config: Config, handlers: Handlers, environ: Mapping[str, str], default_signals: Sequence[int]
+    config: Config,
+    handlers: Handlers,
+    environ: Mapping[str, str],
+    default_signals: Sequence[int],
+    warn: Callable[[str], None],
 ) -> Launcher:
     import sys
 
@@ -474,7 +686,7 @@ def _handler_launcher(
         (handlers.kind, str(handlers.memory), package, name, *arguments),
         environ,
         default_signals=default_signals,
-        warn=partial(_warn, config),
+        warn=warn,
     )
     if handlers.reuse is None:
         return _zygote.ForkLauncher(lambda ended: zygote(ended=ended), handlers.timeout)
