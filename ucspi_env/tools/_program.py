@@ -1,7 +1,7 @@
 """What all programs of the suite share: exit codes, the shape of messages, POSIX option scanning, running a program.
 
-Everything a program says about itself before it stops is a `Stop`; `start` turns it into one line on stderr and an exit code.
-The shapes are ucspi-tcp's, since scripts depend on them::
+Everything a program says about itself before it stops is a `Stop`; `start` turns it into one line on stderr and an
+exit code. The shapes are ucspi-tcp's, since scripts depend on them::
 
     tcpserver: usage: …                                      100  (usage, denied)
     tcpserver: fatal: unable to bind: address already used   111  (trouble, perhaps temporary)
@@ -50,8 +50,8 @@ def usage(program: str, synopsis: str, *complaints: str) -> Stop:
 def write_line(text: str, fd: int = 2) -> None:
     """Write one line in one write(2); undecodable bytes of arguments leave as they came.
 
-    Losing stderr must not take a server down, so a failing write is the one thing that is not reported: there is nowhere left
-    to report it to.
+    Losing stderr must not take a server down, so a failing write is the one thing that is not reported: there is
+    nowhere left to report it to.
     """
     try:
         os.write(fd, text.encode("utf-8", "surrogateescape") + b"\n")
@@ -162,8 +162,9 @@ def run_program(
 ) -> T:
     """Find ``argv[0]`` as ucspi-tcp does and hand it to ``launch`` (`os.execve`, or something around `os.posix_spawn`).
 
-    A name with a slash is taken as it is, any other is tried in each directory of ``search_path`` (this process's own PATH by
-    default). Not found goes on to the next directory, "access denied" is remembered, anything else ends the search.
+    A name with a slash is taken as it is, any other is tried in each directory of ``search_path`` (this process's own
+    PATH by default). Not found goes on to the next directory, "access denied" is remembered, anything else ends the
+    search.
 
     Raises:
         OSError: nothing could be run; the remembered error outranks "file does not exist".
