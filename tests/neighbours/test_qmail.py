@@ -132,6 +132,7 @@ def check(scene: Scene, server: Program, callers: Callers, name: str) -> None:
     # recordio's number is that of the program, which is tcpserver's as well.
     number = next(filter(verdict, server.lines)).split()[2]
     server.wait_for_line(f"tcpserver: end {number} status 0")
+    server.wait_for_line(f"{number} > [EOF]")  # recordio's copier outlives the program
     talk = [line.partition(" ")[2].rstrip() for line in server.lines if line.startswith(f"{number} ")]
     assert re.match(r"> 220 0 .*ESMTP", talk[0])
     assert [line.lower() for line in talk if line.startswith("< ")][:3] == [
