@@ -113,3 +113,35 @@ def test_a_source_beyond_its_share_is_refused_and_told_apart_in_the_log(tcpserve
         one.close()
     server.wait_for_line("tcpserver: end ", count=4)
     assert call(server.port, send=b"again").data == b"again"
+
+
+def test_per_source_says_how_much_of_an_address_is_one_source(tcpserver: Callable[..., Server]) -> None:
+    server = tcpserver("-vRHl0", "-C1", "--per-source=24/128", "127.0.0.1", "0", "cat")
+    with socket.create_connection(("127.0.0.1", server.port)):
+        server.wait_for_line(" ok ")
+        assert call(server.port, source="127.0.0.9", send=b"x").data == b""
+        assert call(server.port, source="127.0.1.1", send=b"x").data == b"x"
+
+
+def test_exempt_networks_have_no_limit_and_take_nothing_from_others(tcpserver: Callable[..., Server]) -> None:
+    options = ["-C1", "--per-source=8/64", "--exempt", "127.0.0.8/30, ::1"]
+    server = tcpserver("-vRHl0", *options, "127.0.0.1", "0", "cat")
+    with (
+        socket.create_connection(("127.0.0.1", server.port), source_address=("127.0.0.8", 0)),
+        socket.create_connection(("127.0.0.1", server.port), source_address=("127.0.0.9", 0)),
+    ):
+        server.wait_for_line("status: 2/40")
+        with socket.create_connection(("127.0.0.1", server.port)):
+            server.wait_for_line("status: 3/40")
+            assert call(server.port, source="127.0.0.12").data == b""
+            server.wait_for_line("tcpserver: limit ")
+            assert call(server.port, source="127.0.0.11", send=b"x").data == b"x"
+    server.wait_for_line("tcpserver: end ", count=4)
+    assert call(server.port, send=b"y").data == b"y"
+
+
+def test_who_is_turned_away_can_be_told_why(tcpserver: Callable[..., Server]) -> None:
+    server = tcpserver("-vRHl0", "-C1", "--limit-message", "421 too many connections", "127.0.0.1", "0", "cat")
+    with socket.create_connection(("127.0.0.1", server.port)):
+        server.wait_for_line(" ok ")
+        assert call(server.port, half_close=False).data == b"421 too many connections\r\n"
