@@ -68,7 +68,10 @@ def check_limits(program: str, limits: Sequence[tuple[int, int]]) -> None:
 
     for number, limit in limits:
         # Tried by a process of its own: what it would take to know in advance is the kernel's affair.
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            raise fatal(program, "unable to fork", error) from None
         if not pid:
             try:
                 resource.setrlimit(number, (limit, limit))
