@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import Server, call, tool
+from tests.tcpserver.faults import injected
 from tests.tcpserver.test_program import LIST_FDS, masks
 from ucspi_env.tools._confine import read_limits
 
@@ -167,13 +168,14 @@ def test_a_program_that_ends_in_time_is_left_alone(tcpserver: Callable[..., Serv
     assert not [line for line in server.stop() if "lifetime" in line]
 
 
-@linux_only
-@pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser passes a limit of processes by")
+@pytest.mark.peer("strace")
 def test_failing_to_fork_a_limited_program_is_told(tcpserver: Callable[..., Server]) -> None:
-    server = tcpserver("-u", "nobody", "-RHl0", "--rlimit=core=0", "127.0.0.1", "0", "true")
-    subprocess.run(["prlimit", "--pid", str(server.pid), "--nproc=0:0"], check=True)
+    # The first process tries whether the limit can be set.
+    command = injected("clone:error=EAGAIN:when=2")
+    server = tcpserver("-RHl0", "--rlimit=core=0", "127.0.0.1", "0", "cat", command=command)
     assert call(server.port).data == b""
-    server.wait_for_line("tcpserver: warning: dropping connection, unable to fork: temporary failure")
+    assert call(server.port, send=b"x").data == b"x"
+    assert server.stop() == ["tcpserver: warning: dropping connection, unable to fork: temporary failure"]
 
 
 @pytest.mark.parametrize(
