@@ -272,24 +272,18 @@ def spellings(end: Endpoint) -> list[str]:
         high, low = divmod(int(ip), 65536)
         for tail in (str(ip), f"{high:x}:{low:x}", f"{high:04x}:{low:04x}"):
             texts |= {f"{zeros}:ffff:{tail}" for zeros in (":", "0:0:0:0:0", ":".join(["0000"] * 5))}
-    reverse = ip.reverse_pointer
     network = end.network()
-    derived = {
-        reverse,
-        reverse.rpartition(".")[0].rpartition(".")[0],
-        end.key(),
-        str(network),
-        str(network.network_address),
-    }
+    derived = {ip.reverse_pointer, end.key(), str(network), str(network.network_address)}
     return sorted(texts | derived, key=len, reverse=True)
 
 
 def _address_pattern(end: Endpoint, *ports: int | None) -> re.Pattern[str]:
     """The address in any spelling, with its brackets and one of these ports, and not as a part of a longer one."""
     alternatives = "|".join(re.escape(text) for text in spellings(end))
+    reversed_labels = re.escape(end.ip.reverse_pointer.rpartition(".")[0].rpartition(".")[0])
     port = "|".join(str(port) for port in (end.port, *ports) if port)
     return re.compile(
-        rf"(?:\[(?:IPv6:)?(?:{alternatives})\]"
+        rf"(?:\[(?:IPv6:)?(?:{alternatives})\]|(?<![\w.]){reversed_labels}(?=\.[A-Za-z])"
         rf"|(?<![\w:.%])(?:{alternatives})(?![\w%]|[:.](?!(?:{port})\b)[0-9A-Fa-f]|::))"
         rf"(?:[:.](?:{port})\b)?",
         re.IGNORECASE,

@@ -9,7 +9,6 @@ from threading import Lock
 from ucspi_env.envcheck._judge import (
     ALIKE,
     BROKEN,
-    CRASHED,
     DIFFERENT,
     HUNG,
     Result,
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from ucspi_env.envcheck._matrix import Cell
     from ucspi_env.envcheck._play import Run
 
+_FEW = 8
 SCHEMA = 1
 """The version of the JSON form (docs/envcheck.md); fields are added within one version, never changed."""
 
@@ -160,8 +160,9 @@ def trial(
                 if not isinstance(run, str):
                     known[cell.name] = Template(cell, run)
             results = [*first, *(_judged(cell, runs[cell.name], known, expect) for cell in others)]
-            # Nobody is accused of what does not happen twice.
-            sure = (ALIKE, HUNG, CRASHED, BROKEN)
+            # Nobody is accused of what does not happen twice; many that hang need no second proof.
+            many = sum(result.outcome == HUNG for result in results) > _FEW
+            sure = (ALIKE, BROKEN, HUNG) if many else (ALIKE, BROKEN)
             doubted = [at for at, result in enumerate(results) if result.outcome not in sure or result.log]
             repeated = pool.map(trier.again, [results[at].cell for at in doubted])
             for at, (cell, run) in zip(doubted, repeated, strict=True):
