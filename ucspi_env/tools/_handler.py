@@ -134,20 +134,20 @@ def work(
         packet, ancillary, _, _ = channel.recvmsg(protocol.PACKET, protocol.FDS_SPACE)
         if not packet:
             os._exit(0)
-        fd = int.from_bytes(ancillary[0][2][:4], sys.byteorder)
-        os.dup2(fd, 0)
-        os.dup2(fd, 1)
-        os.close(fd)
+        fds = protocol.descriptors(ancillary)
+        os.dup2(fds[0], 0)
+        os.dup2(fds[0], 1)
         os.fchdir(home)
         os.umask(mask)
         sys.stderr = sys.__stderr__ = stderr  # type: ignore[misc,assignment]
-        protocol.set_environ(protocol.environ_of(packet[protocol.REQUEST.size :]))
+        protocol.set_environ(protocol.environ_of(packet[protocol.REQUEST.size :], fds[1:]))
+        protocol.close(fds)
         streams = _Streams(stdin, stdout)
         most -= 1
         status = _serve(function, streams, state, protocol)
         if not state.own_process():
             protocol.leave(status)
-        if most <= 0 or not state.clean():
+        if most <= 0 or stderr.closed or not state.clean():
             protocol.leave(status)
         streams.close()
         # The caller sees the end of the connection before anybody hears that this process is free.

@@ -7,7 +7,6 @@ nothing is ever queued behind a busy one.
 
 from __future__ import annotations
 
-import array
 import random
 import socket
 import time
@@ -15,7 +14,7 @@ from collections import deque
 
 from ucspi_env.tools import _zygote_child as protocol
 from ucspi_env.tools._tasks import Wait
-from ucspi_env.tools._zygote import Request, Watchdog, Zygote, pack_environ
+from ucspi_env.tools._zygote import Request, Watchdog, Zygote, pack_environ, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -173,10 +172,8 @@ class PoolLauncher:
     def _give(self, worker: Worker, fd: int, data: bytes) -> bool:
         """Hand over a connection; False if the process has died."""
         self._serial += 1
-        packet = protocol.REQUEST.pack(protocol.RUN, self._serial) + data
-        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", (fd,)))]
         try:
-            worker.channel.sendmsg([packet], ancillary, socket.MSG_NOSIGNAL)
+            send(worker.channel, protocol.REQUEST.pack(protocol.RUN, self._serial), data, (fd,))
         except (BrokenPipeError, ConnectionResetError):
             return False
         worker.serial = self._serial

@@ -185,7 +185,6 @@ class Zygote:
         # 0 and 1 are sockets for the zygote, too, so that its streams are made as for a connection; not connected, so
         # that a module that talks to its caller while it is imported fails there, and is imported by the program.
         with theirs, socket.socket() as nobody:
-            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
             ours.setblocking(False)
             fds = [_above(theirs.fileno()), _above(nobody.fileno())]
             try:
@@ -245,10 +244,8 @@ class Zygote:
     def _send(self, channel: socket.socket, request: Request) -> bool:
         """Send a request; False if there is no room."""
         self._serial += 1
-        data = protocol.REQUEST.pack(request.kind, self._serial) + request.payload
-        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", request.fds))]
         try:
-            channel.sendmsg([data], ancillary, socket.MSG_NOSIGNAL)
+            send(channel, protocol.REQUEST.pack(request.kind, self._serial), request.payload, request.fds)
         except BlockingIOError:
             return False
         except (BrokenPipeError, ConnectionResetError):
@@ -394,6 +391,31 @@ class Watchdog:
 
 def _surface(outcome: Outcome[None]) -> None:
     outcome.result()
+
+
+def send(channel: socket.socket, head: bytes, payload: bytes, fds: Sequence[int]) -> None:
+    """Send a request with its descriptors; a payload that does not fit into a packet goes in a file.
+
+    Raises:
+        OSError: it cannot be sent; BlockingIOError if there is no room now.
+    """
+
+    def put(data: bytes, fds: Sequence[int]) -> None:
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
+        channel.sendmsg([head, data], rights, socket.MSG_NOSIGNAL)
+
+    try:
+        put(payload, fds)
+    except OSError as error:
+        if error.errno != errno.EMSGSIZE:
+            raise
+        fd = os.memfd_create("environment")
+        try:
+            with open(fd, "wb", closefd=False) as file:
+                file.write(payload)
+            put(b"", (*fds, fd))
+        finally:
+            os.close(fd)
 
 
 def pack_environ(environ: Mapping[str, str]) -> bytes:

@@ -6,7 +6,8 @@ whatever is imported here would be there for the program too, and each page it c
 
 The channel is a SOCK_SEQPACKET pair on descriptor 3. Requests come one a packet, a kind and a serial number first:
 
-    run SERIAL name=value\0…   with the connection as a descriptor: one more process
+    run SERIAL name=value\0…   with the connection as a descriptor: one more process. What is too large for a packet
+                               comes in a file, as a second descriptor
     kill SERIAL PID            SIGKILL for a process, if it is still ours
 
 and these reports go back (see `REPORT`): ready; unusable, with a text; started, *from the new process itself*; ended;
@@ -198,6 +199,8 @@ def complain(error: BaseException, own: TracebackType | None) -> None:
     try:
         sys.excepthook(type(error), error, own)
     except Exception as second:  # the hook is the program's
+        second.__context__ = None
+        second.__traceback__ = second.__traceback__ and second.__traceback__.tb_next
         sys.stderr.write("Error in sys.excepthook:\n")
         sys.__excepthook__(type(second), second, second.__traceback__)
         sys.stderr.write("\nOriginal exception was:\n")
@@ -314,7 +317,7 @@ class Script:
             tree = compile(source, self._path, "exec", flags=_ONLY_AST, dont_inherit=True)
             self._code = compile(source, self._path, "exec", dont_inherit=True)
         except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
-            return  # each connection meets it again, and its caller's server log shows it
+            return  # each connection meets it again, and the log shows it
         if eager:
             preload(imports_of(tree))
 
@@ -342,23 +345,12 @@ class Script:
     def run(self) -> NoReturn:
         """Be the program."""
         if self._code is None:
-            self._code = self._compile()
+            # The interpreter knows best what to say about a file that it cannot read or compile.
+            os.execve(sys.executable, sys.orig_argv, uncoerced(os.environ))
         code, names = self._code, vars(self.main)
         own = [module for module, file in foreign_modules() if not any(part in file for part in _PATH_BASED)]
         modules = [self.main, *reversed(own)]
         live(lambda: exec(code, names), code, modules)  # noqa: S102 - it is what the user asked for
-
-    def _compile(self) -> CodeType:
-        try:
-            return compile(self._source(), self._path, "exec", dont_inherit=True)
-        except OSError as error:
-            sys.stderr.write(
-                f"{sys.executable}: can't open file {self._path!r}: [Errno {error.errno}] {error.strerror}\n"
-            )
-            os._exit(2)
-        except BaseException as error:  # whatever the interpreter makes of this file
-            complain(error, None)
-            os._exit(1)
 
 
 class Handler:
@@ -484,8 +476,7 @@ class Zygote:
             # Out of descriptors: the kernel threw the connection away.
             self._send(FAILED, serial, status=24, text="")
             return None
-        data = ancillary[0][2]
-        fds = struct.unpack(f"{len(data) // 4}i", data[: len(data) // 4 * 4])
+        fds = descriptors(ancillary)
         if self._target is None:
             close(fds)
             self._send(FAILED, serial, text=self._unusable)
@@ -525,8 +516,8 @@ class Zygote:
             return lambda: target.work(channel, done, int(rest))
         os.dup2(fds[0], 0)
         os.dup2(fds[0], 1)
+        set_environ(environ_of(rest, fds[1:]))
         close(fds)
-        set_environ(environ_of(rest))
         return target.run
 
     def _reap(self) -> None:
@@ -552,6 +543,12 @@ class Zygote:
             return  # nobody wants to know any more; recvmsg will say so
 
 
+def descriptors(ancillary: Sequence[tuple[int, int, bytes]]) -> tuple[int, ...]:
+    """The descriptors that came with a packet."""
+    data = ancillary[0][2]
+    return struct.unpack(f"{len(data) // 4}i", data[: len(data) // 4 * 4])
+
+
 def close(fds: Sequence[int]) -> None:
     """Close descriptors."""
     for fd in fds:
@@ -566,8 +563,15 @@ def _note(_number: int, _frame: FrameType | None) -> None:
     """SIGCHLD is caught so that it writes to the wake-up pipe."""
 
 
-def environ_of(data: bytes) -> dict[str, str]:
-    """An environment as it travels, with what Python itself added when this process was started (PEP 538)."""
+def environ_of(data: bytes, files: Sequence[int] = ()) -> dict[str, str]:
+    """An environment as it travels, with what Python itself added when this process was started (PEP 538).
+
+    Args:
+        data: the environment, if it fits into a packet.
+        files: the descriptor of a file with it, if not.
+    """
+    for fd in files:
+        data = os.pread(fd, os.fstat(fd).st_size, 0)
     environ = dict(item.split("=", 1) for item in os.fsdecode(data).split("\0") if item)
     if _coerced is not None and not environ.get("LC_ALL"):
         environ.setdefault("LC_CTYPE", _coerced)
@@ -578,6 +582,11 @@ _ourselves = sys.modules[__name__]  # a program has another __main__
 _coerced: str | None = None
 _given: dict[str, str] = {}
 _command: list[str] = []
+
+
+def uncoerced(environ: Mapping[str, str]) -> dict[str, str]:
+    """An environment without what Python itself added to it."""
+    return {name: value for name, value in environ.items() if (name, value) != ("LC_CTYPE", _coerced)}
 
 
 def remember_start() -> None:
