@@ -11,7 +11,8 @@ the way back, from a connection to an environment. What a server does not need a
 first used.
 """
 
-from __future__ import annotations
+# The modules that remote() needs quote their annotations instead of importing `__future__`, which costs twice what
+# another of them would: benchmarks/bench_import.py counts.
 
 from ucspi_env._facts import Descriptor, Facts
 from ucspi_env._identify import identify
@@ -108,17 +109,17 @@ def __getattr__(name: str) -> object:
     return value
 
 
-def __dir__() -> list[str]:
+def __dir__() -> "list[str]":
     return sorted({*globals(), *__all__})
 
 
 def connection(
-    environ: Mapping[str, str] | None = None,
+    environ: "Mapping[str, str] | None" = None,
     *,
-    fd: int | None = None,
-    trust: Literal["kernel", "proxy"] = "kernel",
+    fd: "int | None" = None,
+    trust: 'Literal["kernel", "proxy"]' = "kernel",
     strict: bool = False,
-) -> Connection:
+) -> "Connection":
     """All that is known about the connection this program was started for.
 
     Args:
@@ -139,7 +140,7 @@ def connection(
     if environ is None:
         import os
 
-        environ = os.environ
+        environ = dict(os.environ)  # which takes its time over each variable that is not there
         fd = 0 if fd is None else fd
     found = identify(environ, Facts() if fd is None else Facts.observe(fd), trust=trust)
     if strict and found.evidence == "unconfirmed":
@@ -154,12 +155,12 @@ def connection(
 
 
 def remote(
-    environ: Mapping[str, str] | None = None,
+    environ: "Mapping[str, str] | None" = None,
     *,
-    fd: int | None = None,
-    trust: Literal["kernel", "proxy"] = "kernel",
+    fd: "int | None" = None,
+    trust: 'Literal["kernel", "proxy"]' = "kernel",
     strict: bool = False,
-) -> Endpoint:
+) -> "Endpoint":
     """The caller: its true address, normalised, and port. The arguments are those of `connection`.
 
     Raises:
@@ -175,12 +176,12 @@ def remote(
 
 
 def local(
-    environ: Mapping[str, str] | None = None,
+    environ: "Mapping[str, str] | None" = None,
     *,
-    fd: int | None = None,
-    trust: Literal["kernel", "proxy"] = "kernel",
+    fd: "int | None" = None,
+    trust: 'Literal["kernel", "proxy"]' = "kernel",
     strict: bool = False,
-) -> Endpoint:
+) -> "Endpoint":
     """The address that was called. The arguments are those of `connection`.
 
     Raises:

@@ -6,8 +6,6 @@ Rule 2: a zone (RFC 4007) travels beside the address, never inside it.
 Rule 3: text is parsed, not guessed: what is not an address is a `ValueError`.
 """
 
-from __future__ import annotations
-
 from ipaddress import IPv4Address, IPv6Address
 
 TYPE_CHECKING = False
@@ -25,7 +23,7 @@ _MAX_ZONE = 15  # IF_NAMESIZE less the NUL
 _MAPPED = 0xFFFF
 
 
-def parse_ip(text: str) -> tuple[IPAddress, str | None]:
+def parse_ip(text: str) -> "tuple[IPAddress, str | None]":
     """Read one address, without a port, in any legal spelling.
 
     IPv4 octets may have leading zeros, which are decimal (``127.000.000.001``, as in DJB's tools) and at most three
@@ -63,7 +61,7 @@ def parse_ip(text: str) -> tuple[IPAddress, str | None]:
     return ip, zone if percent and ip.is_link_local else None
 
 
-def _parse_ipv4(text: str) -> IPv4Address:
+def _parse_ipv4(text: str) -> "IPv4Address":
     octets = text.split(".")
     number = 0
     if len(octets) == 4:
@@ -87,7 +85,7 @@ def parse_port(text: str) -> int:
     return int(text)
 
 
-def split_port(text: str) -> tuple[str, str | None]:
+def split_port(text: str) -> "tuple[str, str | None]":
     """Split ``[address]:port``, ``a.b.c.d:port``, or either alone, into the address and the port's text.
 
     A colon outside brackets belongs to an IPv6 address unless it is the only one.
@@ -103,7 +101,7 @@ def split_port(text: str) -> tuple[str, str | None]:
     return text, None
 
 
-def normalised(ip: IPAddress) -> IPAddress:
+def normalised(ip: "IPAddress") -> "IPAddress":
     """The address without its IPv4-mapped disguise and without a zone."""
     if isinstance(ip, IPv6Address):
         if int(ip) >> 32 == _MAPPED:
@@ -113,7 +111,7 @@ def normalised(ip: IPAddress) -> IPAddress:
     return ip
 
 
-def djb_text(ip: IPAddress) -> str:
+def djb_text(ip: "IPAddress") -> str:
     """The spelling of ucspi-tcp's IPv6 patch.
 
     Like RFC 5952, but the longest run of zero groups becomes ``::`` even where it is a single group, and no form
@@ -137,12 +135,12 @@ def djb_text(ip: IPAddress) -> str:
     return ":".join(words[:best_start]) + "::" + ":".join(words[best_start + best_length :])
 
 
-def djb_text6(ip: IPAddress) -> str:
+def djb_text6(ip: "IPAddress") -> str:
     """The spelling in a ``TCP6…`` variable: as `djb_text`, an IPv4 address as ``::ffff:a.b.c.d``."""
     return f"::ffff:{ip}" if isinstance(ip, IPv4Address) else djb_text(ip)
 
 
-def plausible_host(text: str) -> str | None:
+def plausible_host(text: str) -> "str | None":
     """A host name that a stranger's DNS gave us, if it can be one: lower case, no trailing dot.
 
     Letters, digits, hyphens and underscores in labels of 1 to 63, 253 in all (RFC 1123, section 2.1). None for
@@ -167,7 +165,7 @@ def plausible_host(text: str) -> str | None:
     return name
 
 
-def plausible_info(text: str) -> str | None:
+def plausible_info(text: str) -> "str | None":
     """An ident answer that is safe to show: 1 to 512 printable ASCII characters (RFC 1413, section 6), else None."""
     return text if 0 < len(text) <= 512 and text.isascii() and text.isprintable() else None
 

@@ -4,8 +4,6 @@
 than the decision can use: for the usual case, a connected INET socket on descriptor 0, that is three system calls.
 """
 
-from __future__ import annotations
-
 from ucspi_env._model import Endpoint, Value
 
 TYPE_CHECKING = False
@@ -36,24 +34,24 @@ class Descriptor(Value):
     """
 
     __slots__ = ("family", "kind", "listening", "peercred", "peername", "sockname", "type")
-    kind: Kind
-    family: str | None
-    type: str | None
-    sockname: Endpoint | str | None
-    peername: Endpoint | str | None
+    kind: "Kind"
+    family: "str | None"
+    type: "str | None"
+    sockname: "Endpoint | str | None"
+    peername: "Endpoint | str | None"
     listening: bool
-    peercred: tuple[int, int, int] | None
+    peercred: "tuple[int, int, int] | None"
 
     def __init__(
         self,
-        kind: Kind,
+        kind: "Kind",
         *,
-        family: str | None = None,
-        type: str | None = None,
-        sockname: Endpoint | str | None = None,
-        peername: Endpoint | str | None = None,
+        family: "str | None" = None,
+        type: "str | None" = None,
+        sockname: "Endpoint | str | None" = None,
+        peername: "Endpoint | str | None" = None,
         listening: bool = False,
-        peercred: tuple[int, int, int] | None = None,
+        peercred: "tuple[int, int, int] | None" = None,
     ) -> None:
         self._set(
             kind=kind,
@@ -85,21 +83,21 @@ class Facts(Value):
 
     __slots__ = ("descriptors", "duplicates", "fd", "grandparent", "pid", "ppid")
     fd: int
-    descriptors: tuple[tuple[int, Descriptor], ...]
-    pid: int | None
-    ppid: int | None
-    grandparent: int | None
-    duplicates: tuple[tuple[str, tuple[str, ...]], ...]
+    descriptors: "tuple[tuple[int, Descriptor], ...]"
+    pid: "int | None"
+    ppid: "int | None"
+    grandparent: "int | None"
+    duplicates: "tuple[tuple[str, tuple[str, ...]], ...]"
 
     def __init__(
         self,
-        descriptors: Mapping[int, Descriptor] | tuple[tuple[int, Descriptor], ...] = (),
+        descriptors: "Mapping[int, Descriptor] | tuple[tuple[int, Descriptor], ...]" = (),
         *,
         fd: int = 0,
-        pid: int | None = None,
-        ppid: int | None = None,
-        grandparent: int | None = None,
-        duplicates: Mapping[str, tuple[str, ...]] | tuple[tuple[str, tuple[str, ...]], ...] = (),
+        pid: "int | None" = None,
+        ppid: "int | None" = None,
+        grandparent: "int | None" = None,
+        duplicates: "Mapping[str, tuple[str, ...]] | tuple[tuple[str, tuple[str, ...]], ...]" = (),
     ) -> None:
         self._set(
             fd=fd,
@@ -110,14 +108,14 @@ class Facts(Value):
             duplicates=tuple((name, tuple(values)) for name, values in dict(duplicates).items()),
         )
 
-    def descriptor(self, fd: int) -> Descriptor | None:
+    def descriptor(self, fd: int) -> "Descriptor | None":
         """What is known about descriptor ``fd``, or None."""
         for number, descriptor in self.descriptors:
             if number == fd:
                 return descriptor
         return None
 
-    def connected(self) -> Descriptor | None:
+    def connected(self) -> "Descriptor | None":
         """The connected INET socket the program was given: on ``fd``, or where that is 0 on 1 (faucet --out)."""
         for fd in (self.fd, 1) if self.fd == 0 else (self.fd,):
             found = self.descriptor(fd)
@@ -127,7 +125,7 @@ class Facts(Value):
         return None
 
     @classmethod
-    def observe(cls, fd: int = 0) -> Self:
+    def observe(cls, fd: int = 0) -> "Self":
         """Ask the operating system what `identify` can use about this process and its descriptor ``fd``.
 
         Works wherever Python has sockets; what only Linux tells (peers of other descriptors, the grandparent,
@@ -160,11 +158,11 @@ class Facts(Value):
         )
 
 
-def _number(item: tuple[int, Descriptor]) -> int:
+def _number(item: "tuple[int, Descriptor]") -> int:
     return item[0]
 
 
-def _loopback_pair(descriptor: Descriptor) -> bool:
+def _loopback_pair(descriptor: "Descriptor") -> bool:
     """Whether both ends are the same IPv4 loopback address: a local caller, or stunnel's private pair."""
     peer, here = descriptor.peername, descriptor.sockname
     return (
@@ -176,21 +174,24 @@ def _loopback_pair(descriptor: Descriptor) -> bool:
     )
 
 
-def observe_descriptor(fd: int) -> Descriptor:
+def observe_descriptor(fd: int) -> "Descriptor":
     """What the kernel says about one descriptor of this process; never raises for one that is closed or no socket."""
+    kind = _file_kind(fd)
+    if kind is not None:
+        return Descriptor(kind)
     # The C module under `socket`: that one takes longer to import than the whole library, for enums that are not
     # needed here.
     import _socket
 
     try:
         sock = _socket.socket(fileno=fd)
-    except (OSError, ValueError, OverflowError):  # no socket, or a number that no descriptor has
-        return Descriptor(_file_kind(fd))
+    except OSError:  # a socket that will not tell its family
+        return Descriptor("socket", family="other")
     try:
         family = {_socket.AF_INET: "inet", getattr(_socket, "AF_INET6", -1): "inet6", _socket.AF_UNIX: "unix"}.get(
             sock.family, "other"
         )
-        kind = {_socket.SOCK_STREAM: "stream", _socket.SOCK_DGRAM: "dgram"}.get(sock.type, "other")
+        type = {_socket.SOCK_STREAM: "stream", _socket.SOCK_DGRAM: "dgram"}.get(sock.type, "other")
         sockname = _name(family, sock.getsockname())
         peername: Endpoint | str | None = None
         listening = False
@@ -206,11 +207,11 @@ def observe_descriptor(fd: int) -> Descriptor:
     finally:
         sock.detach()
     return Descriptor(
-        "socket", family=family, type=kind, sockname=sockname, peername=peername, listening=listening, peercred=peercred
+        "socket", family=family, type=type, sockname=sockname, peername=peername, listening=listening, peercred=peercred
     )
 
 
-def _name(family: str, address: Any) -> Endpoint | str | None:
+def _name(family: str, address: "Any") -> "Endpoint | str | None":
     if family == "unix":
         if isinstance(address, bytes):
             text = address.decode("utf-8", "surrogateescape")
@@ -235,7 +236,7 @@ def _interface(index: int) -> str:
         return str(index)
 
 
-def _listening(sock: Any) -> bool:
+def _listening(sock: "Any") -> bool:
     import _socket
 
     try:
@@ -244,7 +245,7 @@ def _listening(sock: Any) -> bool:
         return False
 
 
-def _peercred(sock: Any) -> tuple[int, int, int] | None:
+def _peercred(sock: "Any") -> "tuple[int, int, int] | None":
     import _socket
     import sys
 
@@ -260,7 +261,8 @@ def _peercred(sock: Any) -> tuple[int, int, int] | None:
     return None if uid == _NOBODY_AT_ALL else (pid, uid, gid)
 
 
-def _file_kind(fd: int) -> Kind:
+def _file_kind(fd: int) -> "Kind | None":
+    """What kind of descriptor it is; None for a socket."""
     import os
     import stat
 
@@ -268,6 +270,8 @@ def _file_kind(fd: int) -> Kind:
         mode = os.fstat(fd).st_mode
     except (OSError, OverflowError):
         return "closed"
+    if stat.S_ISSOCK(mode):
+        return None
     if stat.S_ISFIFO(mode):
         return "pipe"
     if stat.S_ISCHR(mode):
@@ -277,7 +281,7 @@ def _file_kind(fd: int) -> Kind:
     return "other"
 
 
-def _open_descriptors() -> list[int]:
+def _open_descriptors() -> "list[int]":
     import os
 
     for folder in ("/proc/self/fd", "/dev/fd"):
@@ -289,24 +293,40 @@ def _open_descriptors() -> list[int]:
     return list(range(3, 16))
 
 
-def _parent_of(pid: int) -> int | None:
+def _parent_of(pid: int) -> "int | None":
     try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            # "pid (name) state ppid …": the name may hold anything, parentheses too.
-            return int(stat.read().rpartition(b")")[2].split()[1])
+        # "pid (name) state ppid …": the name may hold anything, parentheses too.
+        return int(_read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[1])
     except (OSError, IndexError, ValueError):
         return None
 
 
-def _duplicate_names() -> dict[str, tuple[str, ...]]:
+def _duplicate_names() -> "dict[str, tuple[str, ...]]":
     try:
-        with open("/proc/self/environ", "rb") as raw:
-            entries = raw.read().split(b"\0")
+        entries = _read("/proc/self/environ").split(b"\0")
     except OSError:
         return {}
-    values: dict[str, list[str]] = {}
+    values: dict[bytes, list[bytes]] = {}
     for entry in entries:
-        name, equals, value = entry.decode("utf-8", "surrogateescape").partition("=")
+        name, equals, value = entry.partition(b"=")
         if equals:
             values.setdefault(name, []).append(value)
-    return {name: tuple(found) for name, found in values.items() if len(found) > 1}
+    return {
+        name.decode("utf-8", "surrogateescape"): tuple(value.decode("utf-8", "surrogateescape") for value in found)
+        for name, found in values.items()
+        if len(found) > 1
+    }
+
+
+def _read(path: str) -> bytes:
+    """A file of /proc, without the layers of open(), which cost more than the file."""
+    import os
+
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        parts: list[bytes] = []
+        while part := os.read(fd, 65536):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(fd)

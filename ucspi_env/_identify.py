@@ -16,10 +16,8 @@ Step 5  A pipe, terminal or unnamed pair: the first claim with a proof of freshn
 Step 6  No proof: the claim that PROTO points at, "unconfirmed". Nothing at all: an error, never an invented peer.
 """
 
-from __future__ import annotations
-
-from ucspi_env._address import parse_port, shown, split_port
-from ucspi_env._model import Connection, Endpoint, Problem, UnixPeer
+from ucspi_env._address import parse_port, split_port
+from ucspi_env._model import Connection, Endpoint, UnixPeer
 from ucspi_env._variables import (
     ADDR,
     HOST,
@@ -42,9 +40,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ucspi_env._errors import UCSPIError
     from ucspi_env._facts import Descriptor, Facts
-    from ucspi_env._model import Evidence, Transport
+    from ucspi_env._model import Evidence, Problem, Transport
     from ucspi_env._variables import Claim, Family
 
 _SOCAT_SUFFIX = "_PEERADDR"
@@ -53,7 +50,7 @@ _FIRST_EPHEMERAL = 1024  # no system gives out a lower port where none is asked 
 _TRUSTS = ("kernel", "proxy")
 
 
-def identify(environ: Mapping[str, str], facts: Facts, *, trust: str = "kernel") -> Connection:
+def identify(environ: "Mapping[str, str]", facts: "Facts", *, trust: str = "kernel") -> "Connection":
     """Decide who is calling.
 
     Args:
@@ -79,7 +76,7 @@ def identify(environ: Mapping[str, str], facts: Facts, *, trust: str = "kernel")
 class _Case:
     """One environment under judgement."""
 
-    def __init__(self, environ: Mapping[str, str], facts: Facts, *, proxied: bool) -> None:
+    def __init__(self, environ: "Mapping[str, str]", facts: "Facts", *, proxied: bool) -> None:
         self.environ = environ
         self.facts = facts
         self.proxied = proxied
@@ -94,7 +91,7 @@ class _Case:
 
     # -- the steps --
 
-    def decide(self) -> Connection:
+    def decide(self) -> "Connection":
         facts = self.facts
         socket = facts.connected()
         if socket is not None:
@@ -110,7 +107,7 @@ class _Case:
             return caller
         return self.with_proof() or self.unconfirmed()
 
-    def with_kernel(self, socket: Descriptor, kernel_dialect: str = "inetd") -> Connection:
+    def with_kernel(self, socket: "Descriptor", kernel_dialect: str = "inetd") -> "Connection":
         peer, local = socket.peername, socket.sockname
         assert isinstance(peer, Endpoint)  # noqa: S101 - what Facts.connected promises
         here = local if isinstance(local, Endpoint) and not local.ip.is_unspecified else None
@@ -123,22 +120,14 @@ class _Case:
             if self.proxied and not tcp.agrees_with(peer):
                 return self.answer(tcp, "proxy", transport, contradictions=False)
             if tcp.remote.ip != peer.ip and here is not None and self.same_ports(tcp, peer, here):
-                self.problem(
-                    "operator-rule",
-                    "notice",
-                    "TCPREMOTEIP",
-                    f"a rule of the super-server replaced the caller's address {peer.ip} by {tcp.remote.ip}",
-                    "nothing to do if that rule is meant",
-                )
+                from ucspi_env import _findings
+
+                self.problems.append(_findings.operator_rule(self.environ, peer, tcp.remote))
                 return self.answer(tcp, "operator", transport, kernel=(peer, here), tls=False)
         elif self.proxied or self.balancer() == (peer.ip, peer.port):
-            self.problem(
-                "missing-caller",
-                "warning",
-                "TCPREMOTEIP",
-                f"a PROXY wrapper is said to have run, but TCPREMOTEIP names no caller: {peer} is the balancer",
-                "have the wrapper set it, or do without trust=proxy",
-            )
+            from ucspi_env import _findings
+
+            self.problems.append(_findings.missing_caller(self.environ, peer))
         for claim in self.claims.values():
             if claim.agrees_with(peer) and claim.family is not SSH:
                 return self.answer(claim, "confirmed", transport, kernel=(peer, here), tls=False)
@@ -150,7 +139,7 @@ class _Case:
                 self.contradicted(claim, f"the kernel says {peer}")
         return self.conclude(peer, here, kernel_dialect, "kernel", transport, tls=False)
 
-    def same_ports(self, tcp: Claim, peer: Endpoint, here: Endpoint) -> bool:
+    def same_ports(self, tcp: "Claim", peer: "Endpoint", here: "Endpoint") -> bool:
         """Whether all but the caller's address in the TCP variables is this connection's: then a rule replaced that.
 
         TCPLOCALPORT is read on its own, since s6 keeps the listener's 0.0.0.0 beside it, which makes no local endpoint.
@@ -162,7 +151,7 @@ class _Case:
             and (tcp.local is None or tcp.local.ip == here.ip)
         )
 
-    def stunnel(self, peer: Endpoint, here: Endpoint | None) -> Connection | None:
+    def stunnel(self, peer: "Endpoint", here: "Endpoint | None") -> "Connection | None":
         """REMOTE_HOST and REMOTE_PORT beside a loopback pair that they do not name: stunnel's own socket pair.
 
         A genuine local caller of an inetd that inherited these two looks the same, so the answer never comes without a
@@ -181,42 +170,29 @@ class _Case:
                 and (other.family is ADDR or not other.agrees_with(claim.remote))
                 for other in self.claims.values()
             )
-            self.problem(
-                "stunnel-or-stale",
-                "warning" if contradicted else "notice",
-                "REMOTE_HOST",
-                f"descriptor {self.facts.fd} is a loopback pair and REMOTE_HOST names {claim.remote}: "
-                "stunnel's doing, or a stale variable beside a genuine local caller",
-                "start the super-server with an environment that is free of other servers' variables (env -i)",
+            from ucspi_env import _findings
+
+            self.problems.append(
+                _findings.stunnel_or_stale(self.environ, self.facts.fd, claim.remote, contradicted=contradicted)
             )
         return self.answer(claim, "proof", "tcp", dialect="stunnel")
 
-    def refuse_unconnected(self, socket: Descriptor | None) -> None:
+    def refuse_unconnected(self, socket: "Descriptor | None") -> None:
         if socket is None or socket.peername is not None or socket.peercred is not None:
             return
         if not (socket.inet or socket.family == "unix"):
             return
-        from ucspi_env._errors import NoPeerYetError
+        from ucspi_env import _findings
 
-        name = f"descriptor {self.facts.fd}"
-        if socket.listening:
-            raise NoPeerYetError(
-                f"{name} is a listening socket: there is no peer before accept(); "
-                "ask with fd= the accepted one, or have the super-server accept (inetd: nowait, systemd: Accept=yes)"
-            )
-        if socket.type == "dgram":
-            raise NoPeerYetError(
-                f"{name} is an unconnected datagram socket: the peer comes with each datagram (recvfrom)"
-            )
-        raise NoPeerYetError(f"{name} is an unconnected socket: the caller has gone already, or never was there")
+        raise _findings.no_peer_yet(self.facts.fd, socket)
 
-    def handed_over(self) -> Descriptor | None:
+    def handed_over(self) -> "Descriptor | None":
         facts = self.facts
         if facts.fd != 0 or facts.pid is None or self.environ.get("LISTEN_PID") != str(facts.pid):
             return None
         return facts.descriptor(_FIRST_HANDED_OVER)
 
-    def unix(self, socket: Descriptor | None) -> Connection | None:
+    def unix(self, socket: "Descriptor | None") -> "Connection | None":
         """Step 4: credentials, by the kernel where it has a named UNIX-domain socket, else by variables."""
         environ = self.environ
         proto = environ.get("PROTO")
@@ -227,7 +203,7 @@ class _Case:
         if not (named or proof or (announced and (socket is None or not self.claims))):
             return None
         dialect = "inetd"
-        uid = gid = pid = path = None
+        uid = gid = pid = path = names = None
         if announced or proof:
             names = IPC_NAMES if proto == "IPC" and not proof else UNIX_NAMES
             uid, gid, pid = (self.read_id(name) for name in names[:3])
@@ -246,13 +222,10 @@ class _Case:
                     evidence = "confirmed"
                     if (uid, gid) != socket.peercred[1:]:
                         evidence = "kernel"
-                        self.problem(
-                            "stale-variables",
-                            "warning",
-                            "IPCREMOTEEUID" if proto == "IPC" and not proof else "UNIXREMOTEEUID",
-                            f"the variables name user {uid}, the kernel says {socket.peercred[1]}",
-                            "the kernel's word is used; have the super-server remove variables that it did not set",
-                        )
+                        from ucspi_env import _findings
+
+                        name = names[0] if names is not None else ""
+                        self.problems.append(_findings.stale_user(environ, name, socket.peercred[1]))
                 pid, uid, gid = socket.peercred
         for claim in self.claims.values():
             if claim.remote is not None and claim.family is not SSH:
@@ -266,11 +239,11 @@ class _Case:
             problems=tuple(self.problems),
         )
 
-    def with_proof(self) -> Connection | None:
+    def with_proof(self) -> "Connection | None":
         """Step 5: claims that only an up-to-date super-server can have made."""
         return self.by_inherited_socket() or self.by_trust() or self.by_process() or self.by_gateway()
 
-    def by_inherited_socket(self) -> Connection | None:
+    def by_inherited_socket(self) -> "Connection | None":
         """A connected socket that leaked to the program, as ncat's and sslserver's do, and a claim of its peer."""
         tcp = self.claims.get("TCP")
         for _, inherited in self.facts.descriptors:
@@ -286,13 +259,13 @@ class _Case:
                     return self.answer(claim, "proof", transport, kernel=(peer, here))
         return None
 
-    def by_trust(self) -> Connection | None:
+    def by_trust(self) -> "Connection | None":
         tcp = self.claims.get("TCP")
         if not self.proxied or tcp is None or tcp.remote is None:
             return None
         return self.answer(tcp, "proxy", self.transport(TCP), contradictions=False)
 
-    def by_process(self) -> Connection | None:
+    def by_process(self) -> "Connection | None":
         """A process id of ours beside the claim: socat's, systemd's."""
         environ = self.environ
         for name, claim in self.claims.items():
@@ -314,7 +287,7 @@ class _Case:
             return self.answer(addr, "proof", "tcp", dialect="systemd")
         return None
 
-    def by_gateway(self) -> Connection | None:
+    def by_gateway(self) -> "Connection | None":
         """CGI. GATEWAY_INTERFACE can be inherited like anything else, so this never comes without a problem.
 
         Beside a claim of another peer it is no proof.
@@ -323,17 +296,13 @@ class _Case:
         if addr is None or addr.remote is None or not self.environ.get("GATEWAY_INTERFACE"):
             return None
         alone = all(other.remote is None or other.agrees_with(addr.remote) for other in self.claims.values())
-        self.problem(
-            "web-server",
-            "notice",
-            "GATEWAY_INTERFACE",
-            f"GATEWAY_INTERFACE is set, so REMOTE_ADDR is taken for a web server's word: {addr.remote}",
-            "nothing to do in a CGI program; elsewhere start the super-server with a clean environment (env -i)",
-        )
+        from ucspi_env import _findings
+
+        self.problems.append(_findings.web_server(self.environ, addr.remote))
         evidence: Evidence = "proof" if alone and self.facts.pid is not None else "unconfirmed"
         return self.answer(addr, evidence, "tcp", dialect="cgi")
 
-    def unconfirmed(self) -> Connection:
+    def unconfirmed(self) -> "Connection":
         """Step 6: nothing vouches for any of it; PROTO decides which family to name."""
         for name in _order(self.environ.get("PROTO"), tuple(self.claims)):
             claim = self.claims.get(name)
@@ -342,48 +311,30 @@ class _Case:
         login = self.claims.get(SSH.name)
         announced = len(self.claims) > 1 or "PROTO" in self.environ
         if login is not None and login.remote is not None and not announced and not self.interactive():
-            self.problem(
-                "ssh-session",
-                "warning",
-                "SSH_CONNECTION",
-                f"only SSH_CONNECTION names a peer: {login.remote}, who logged in by ssh",
-                "a service needs a super-server; a login's own variables say nothing about a service's callers",
-            )
-            return self.answer(login, "unconfirmed", "tcp")
-        raise self.nothing()
+            from ucspi_env import _findings
 
-    def nothing(self) -> UCSPIError:
-        """The error for an environment that names no peer."""
+            self.problems.append(_findings.ssh_session(self.environ, login.remote))
+            return self.answer(login, "unconfirmed", "tcp")
         for claim in self.claims.values():
             if claim.error is not None:
-                return claim.error
-        from ucspi_env._errors import MissingVariableError, NotUnderSuperServerError
+                raise claim.error
+        from ucspi_env import _findings
 
-        proto = self.environ.get("PROTO")
-        if proto in ("TCP", "TCP6", "UDP", "SSL", "SSL6"):
-            name = "SSLREMOTEIP" if proto.startswith("SSL") else "TCPREMOTEIP"
-            return MissingVariableError(
-                name,
-                f"PROTO={shown(proto)} announces a connection that nothing names; have the super-server set it",
-            )
-        return NotUnderSuperServerError(
-            f"no super-server speaks: descriptor {self.facts.fd} is no connected socket, no variable names a peer; "
-            "start the program under one, for example: ucspi-tcpserver ::0 7777 PROGRAM"
-        )
+        raise _findings.nothing(self.environ, self.facts.fd)
 
     # -- the answer --
 
     def answer(
         self,
-        claim: Claim,
-        evidence: Evidence,
-        transport: Transport,
+        claim: "Claim",
+        evidence: "Evidence",
+        transport: "Transport",
         *,
-        kernel: tuple[Endpoint, Endpoint | None] | None = None,
-        dialect: str | None = None,
-        tls: bool | None = None,
+        kernel: "tuple[Endpoint, Endpoint | None] | None" = None,
+        dialect: "str | None" = None,
+        tls: "bool | None" = None,
         contradictions: bool = True,
-    ) -> Connection:
+    ) -> "Connection":
         """Answer with ``claim``; ``kernel`` has the true endpoints where it knows better than the variables."""
         remote, local = claim.remote, claim.local
         assert remote is not None  # noqa: S101 - callers choose usable claims
@@ -392,7 +343,7 @@ class _Case:
             if evidence != "operator":
                 remote = Endpoint(peer.ip, peer.port, peer.zone or remote.zone, remote.host, remote.info)
             if here is not None:
-                local = Endpoint(here.ip, here.port, here.zone, local.host if local else self.local_host(claim))
+                local = Endpoint(here.ip, here.port, here.zone, local.host if local else None)
         self.problems.extend(claim.problems)
         if contradictions:
             for other in self.claims.values():
@@ -414,32 +365,24 @@ class _Case:
 
     def conclude(
         self,
-        remote: Endpoint,
-        local: Endpoint | None,
+        remote: "Endpoint",
+        local: "Endpoint | None",
         dialect: str,
-        evidence: Evidence,
-        transport: Transport,
+        evidence: "Evidence",
+        transport: "Transport",
         *,
         tls: bool,
-    ) -> Connection:
+    ) -> "Connection":
         for name, values in self.facts.duplicates:
             if name in _WATCHED:
-                self.problem(
-                    "duplicate-variable",
-                    "warning",
-                    name,
-                    f"{name} stands {len(values)} times in the environment: the first is used; a shell keeps the last",
-                    "do not put a shell between the super-server and the program",
-                )
+                from ucspi_env import _findings
+
+                self.problems.append(_findings.duplicate(self.environ, name, len(values)))
         proto = self.environ.get("PROTO")
         if proto in ("UNIX", "IPC"):
-            self.problem(
-                "proto-mismatch",
-                "warning",
-                "PROTO",
-                f"PROTO={proto} announces a UNIX-domain caller, and {remote} is none",
-                "left over from another server, or a PROXY wrapper could not say it better: then this is the balancer",
-            )
+            from ucspi_env import _findings
+
+            self.problems.append(_findings.proto_mismatch(self.environ, remote))
         return Connection(
             remote=remote,
             local=local,
@@ -453,42 +396,23 @@ class _Case:
 
     # -- helpers --
 
-    def half_set(self, family: Family) -> None:
+    def half_set(self, family: "Family") -> None:
         """A port without its address."""
         if family is ADDR or (family is HOST and self.environ.get(ADDR.remote_ip)):
             return  # the two share REMOTE_PORT, which is told once
-        name = family.remote_port or ""
-        self.problem(
-            "missing-address",
-            "warning",
-            name,
-            f"{name} is set and {family.remote_ip} is not",
-            "left over from another server, or lost on the way: have the super-server set both or neither",
-        )
+        from ucspi_env import _findings
 
-    def problem(self, code: str, severity: str, variable: str, message: str, hint: str) -> None:
-        self.problems.append(
-            Problem(code, severity, variable, self.environ.get(variable), message, hint)  # type: ignore[arg-type]
-        )
+        self.problems.append(_findings.missing_address(self.environ, family.remote_port or "", family.remote_ip))
 
-    def contradicted(self, claim: Claim, by: str) -> None:
-        name = claim.family.remote_ip
-        value = self.environ.get(name, "")
-        if claim.error is not None:
-            if value:
-                self.problem(
-                    "bad-address", "warning", name, f"{name}={shown(value)} {claim.error.why}", claim.error.remedy
-                )
-            return
-        self.problem(
-            "stale-variables",
-            "warning",
-            name,
-            f"{name}={shown(value)} names another peer: {by}",
-            "left over from another server, or rewritten by a PROXY wrapper; for the latter set UCSPI_TRUST=proxy",
-        )
+    def contradicted(self, claim: "Claim", by: str) -> None:
+        from ucspi_env import _findings
 
-    def balancer(self) -> tuple[object, int] | None:
+        if claim.error is None:
+            self.problems.append(_findings.stale(self.environ, claim.family.remote_ip, by))
+        else:
+            self.problems.append(_findings.bad_address(self.environ, claim.error))
+
+    def balancer(self) -> "tuple[object, int] | None":
         """The address and port in UCSPI_PROXY_PEER, if it is well formed."""
         text = self.environ.get(PROXY_PEER)
         if not text:
@@ -499,18 +423,12 @@ class _Case:
         except ValueError:
             return None
 
-    def local_host(self, claim: Claim) -> str | None:
-        name = claim.family.local_host
-        if claim.family.local_ip is not None or name is None:
-            return None
-        return self.environ.get(name)
-
-    def is_ours(self, pid: str | None) -> bool:
+    def is_ours(self, pid: "str | None") -> bool:
         """Whether this is the id of this process, its parent, or its grandparent through one shell."""
         facts = self.facts
         return pid is not None and pid in [str(own) for own in (facts.pid, facts.ppid, facts.grandparent) if own]
 
-    def transport(self, family: Family) -> Transport:
+    def transport(self, family: "Family") -> "Transport":
         """What variables say about the transport, where no descriptor tells."""
         if family is NCAT:
             return "udp" if self.environ.get("NCAT_PROTO") == "UDP" else "tcp"
@@ -521,14 +439,14 @@ class _Case:
         descriptor = self.facts.descriptor(self.facts.fd)
         return descriptor is not None and descriptor.kind == "chr"
 
-    def read_id(self, name: str) -> int | None:
+    def read_id(self, name: str) -> "int | None":
         text = self.environ.get(name)
         if not text:
             return None
         if not (text.isascii() and text.isdigit() and len(text) <= 10):
-            self.problem(
-                "bad-id", "error", name, f"{name}={shown(text)} is not a number", "have the super-server set it"
-            )
+            from ucspi_env import _findings
+
+            self.problems.append(_findings.bad_id(self.environ, name))
             return None
         return int(text)
 
@@ -538,7 +456,7 @@ class _Case:
         return "ucspi-unix" if "UNIXLOCALPID" in self.environ else "nosh"
 
 
-def _families(environ: Mapping[str, str]) -> list[Family]:
+def _families(environ: "Mapping[str, str]") -> "list[Family]":
     """The families to read, the most telling first."""
     found: list[Family] = []
     proto = environ.get("PROTO", "")
@@ -555,7 +473,7 @@ def _families(environ: Mapping[str, str]) -> list[Family]:
     return found
 
 
-def _order(proto: str | None, present: Sequence[str]) -> tuple[str, ...]:
+def _order(proto: "str | None", present: "Sequence[str]") -> "tuple[str, ...]":
     """Names of families in the order of belief for one value of PROTO."""
     prefixed_names = tuple(name for name in present if name not in _FIXED)
     rest = ("TCPADDR", "TCP", "TCP6", "NCAT", *prefixed_names, "REMOTE_HOST", "REMOTE_ADDR", "SSL", "UDPADDR")
@@ -573,7 +491,7 @@ _WATCHED = frozenset(name for family in (TCP, SSL, TCPADDR, ADDR, HOST) for name
 _TLS_DIALECTS = ("sslserver", "sslserver-e", "sslserver-ipv6", "stunnel", "tlswrapper")
 
 
-def _dialect_of(environ: Mapping[str, str], claim: Claim, remote: Endpoint, transport: Transport) -> str:
+def _dialect_of(environ: "Mapping[str, str]", claim: "Claim", remote: "Endpoint", transport: "Transport") -> str:
     """Which program speaks like this; a label, no decision depends on it."""
     family = claim.family
     if family is TCP or family is TCP6:
@@ -596,7 +514,7 @@ def _dialect_of(environ: Mapping[str, str], claim: Claim, remote: Endpoint, tran
     return "sshd" if family is SSH else "socat"
 
 
-def _tcp_dialect(environ: Mapping[str, str], remote: Endpoint, transport: Transport) -> str:
+def _tcp_dialect(environ: "Mapping[str, str]", remote: "Endpoint", transport: "Transport") -> str:
     text = environ.get("TCPREMOTEIP", "")
     proto = environ.get("PROTO", "")
     if transport == "udp":

@@ -1,7 +1,5 @@
 """The values of the library: an endpoint, a connection, what is odd about it. They are frozen, and do no I/O."""
 
-from __future__ import annotations
-
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from ucspi_env._address import normalised, parse_ip, parse_port, split_port
@@ -25,22 +23,22 @@ class Value:
     Written out instead of taken from `dataclasses`, whose import alone costs more than all of this library.
     """
 
-    __slots__: ClassVar[tuple[str, ...]] = ()
-    _compared: ClassVar[tuple[str, ...]] = ()
+    __slots__: "ClassVar[tuple[str, ...]]" = ()
+    _compared: "ClassVar[tuple[str, ...]]" = ()
     """The slots that equality looks at, where not all of them count."""
 
     def _set(self, **values: object) -> None:
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
-    def _state(self) -> tuple[object, ...]:
+    def _state(self) -> "tuple[object, ...]":
         return tuple(getattr(self, name) for name in self._compared or self.__slots__)
 
-    def __setattr__(self, name: str, value: object) -> NoReturn:
+    def __setattr__(self, name: str, value: object) -> "NoReturn":
         msg = f"{type(self).__name__} is frozen: cannot set {name!r}"
         raise AttributeError(msg)
 
-    def __delattr__(self, name: str) -> NoReturn:
+    def __delattr__(self, name: str) -> "NoReturn":
         msg = f"{type(self).__name__} is frozen: cannot delete {name!r}"
         raise AttributeError(msg)
 
@@ -56,11 +54,11 @@ class Value:
         fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__)
         return f"{type(self).__name__}({fields})"
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> "tuple[Any, ...]":
         return _restore, (type(self), tuple(getattr(self, name) for name in self.__slots__))
 
 
-def _restore(cls: type[Value], state: tuple[object, ...]) -> Value:
+def _restore(cls: "type[Value]", state: "tuple[object, ...]") -> "Value":
     value = cls.__new__(cls)
     for name, field in zip(cls.__slots__, state, strict=True):
         object.__setattr__(value, name, field)
@@ -83,19 +81,19 @@ class Endpoint(Value):
 
     __slots__ = ("host", "info", "ip", "port", "zone")
     _compared = ("ip", "port", "zone")
-    ip: IPAddress
-    port: int | None
-    zone: str | None
-    host: str | None
-    info: str | None
+    ip: "IPAddress"
+    port: "int | None"
+    zone: "str | None"
+    host: "str | None"
+    info: "str | None"
 
     def __init__(
         self,
-        ip: str | IPAddress,
-        port: int | None = None,
-        zone: str | None = None,
-        host: str | None = None,
-        info: str | None = None,
+        ip: "str | IPAddress",
+        port: "int | None" = None,
+        zone: "str | None" = None,
+        host: "str | None" = None,
+        info: "str | None" = None,
     ) -> None:
         """Normalise the address.
 
@@ -127,7 +125,7 @@ class Endpoint(Value):
         self._set(ip=ip, port=port, zone=zone, host=host, info=info)
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: str) -> "Self":
         """Read what ``str(endpoint)`` writes: an address in any legal spelling, alone or with a port.
 
         An IPv6 address with a port is in brackets.
@@ -156,7 +154,7 @@ class Endpoint(Value):
         )
         return f"Endpoint({str(self.ip)!r}, {self.port!r}{extra})"
 
-    def network(self, v4: int = 32, v6: int = 64) -> IPv4Network | IPv6Network:
+    def network(self, v4: int = 32, v6: int = 64) -> "IPv4Network | IPv6Network":
         """The network to count or list this caller by.
 
         The defaults are one IPv4 address and one IPv6 /64, which is what a single customer gets (RFC 6177).
@@ -210,7 +208,7 @@ class Endpoint(Value):
         """The address in place of a domain in SMTP: ``[192.0.2.1]``, ``[IPv6:2001:db8::1]`` (RFC 5321)."""
         return f"[{self.ip}]" if isinstance(self.ip, IPv4Address) else f"[IPv6:{self.ip}]"
 
-    def sockaddr(self, scope_id: int = 0) -> tuple[str, int] | tuple[str, int, int, int]:
+    def sockaddr(self, scope_id: int = 0) -> "tuple[str, int] | tuple[str, int, int, int]":
         """What `socket.connect` and `socket.bind` take for this family; an unknown port is 0.
 
         Args:
@@ -236,13 +234,13 @@ class UnixPeer(Value):
     """
 
     __slots__ = ("gid", "path", "pid", "uid")
-    uid: int | None
-    gid: int | None
-    pid: int | None
-    path: str | None
+    uid: "int | None"
+    gid: "int | None"
+    pid: "int | None"
+    path: "str | None"
 
     def __init__(
-        self, uid: int | None = None, gid: int | None = None, pid: int | None = None, path: str | None = None
+        self, uid: "int | None" = None, gid: "int | None" = None, pid: "int | None" = None, path: "str | None" = None
     ) -> None:
         self._set(uid=uid, gid=gid, pid=pid, path=path)
 
@@ -262,14 +260,14 @@ class Problem(Value):
 
     __slots__ = ("code", "hint", "message", "severity", "value", "variable")
     code: str
-    severity: Severity
-    variable: str | None
-    value: str | None
+    severity: "Severity"
+    variable: "str | None"
+    value: "str | None"
     message: str
     hint: str
 
     def __init__(
-        self, code: str, severity: Severity, variable: str | None, value: str | None, message: str, hint: str
+        self, code: str, severity: "Severity", variable: "str | None", value: "str | None", message: str, hint: str
     ) -> None:
         self._set(code=code, severity=severity, variable=variable, value=value, message=message, hint=hint)
 
@@ -309,29 +307,29 @@ class Connection(Value):
         "unix",
     )
     proto: str
-    raw_proto: str | None
-    transport: Transport
+    raw_proto: "str | None"
+    transport: "Transport"
     tls: bool
-    remote: Endpoint | None
-    local: Endpoint | None
-    unix: UnixPeer | None
+    remote: "Endpoint | None"
+    local: "Endpoint | None"
+    unix: "UnixPeer | None"
     dialect: str
-    evidence: Evidence
-    problems: tuple[Problem, ...]
+    evidence: "Evidence"
+    problems: "tuple[Problem, ...]"
 
     def __init__(
         self,
         *,
-        remote: Endpoint | None = None,
-        local: Endpoint | None = None,
-        unix: UnixPeer | None = None,
-        transport: Transport = "tcp",
+        remote: "Endpoint | None" = None,
+        local: "Endpoint | None" = None,
+        unix: "UnixPeer | None" = None,
+        transport: "Transport" = "tcp",
         tls: bool = False,
-        proto: str | None = None,
-        raw_proto: str | None = None,
+        proto: "str | None" = None,
+        raw_proto: "str | None" = None,
         dialect: str = "inetd",
-        evidence: Evidence = "unconfirmed",
-        problems: tuple[Problem, ...] = (),
+        evidence: "Evidence" = "unconfirmed",
+        problems: "tuple[Problem, ...]" = (),
     ) -> None:
         """Put the facts together; ``proto`` follows from the others unless it is given.
 
@@ -361,7 +359,7 @@ class Connection(Value):
         )
 
 
-def proto_of(remote: Endpoint | None, transport: Transport) -> str:
+def proto_of(remote: "Endpoint | None", transport: "Transport") -> str:
     """What PROTO should say, by the rule of the IPv6 patch: TCP6 exactly for IPv6 peers over TCP."""
     if transport != "tcp" or remote is None:
         return "UNIX" if remote is None else "UDP"

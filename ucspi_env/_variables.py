@@ -4,8 +4,6 @@ A family is a set of names that belong together: ``TCPREMOTEIP`` with ``TCPREMOT
 Several programs share a family; which program it was is a question for `ucspi_env._dialects`.
 """
 
-from __future__ import annotations
-
 from ucspi_env._address import parse_ip, parse_port, plausible_host, plausible_info, shown, split_port
 from ucspi_env._model import Endpoint, Problem, Value
 
@@ -36,24 +34,24 @@ class Family(Value):
     )
     name: str
     remote_ip: str
-    remote_port: str | None
-    remote_host: str | None
-    remote_info: str | None
-    local_ip: str | None
-    local_port: str | None
-    local_host: str | None
+    remote_port: "str | None"
+    remote_host: "str | None"
+    remote_info: "str | None"
+    local_ip: "str | None"
+    local_port: "str | None"
+    local_host: "str | None"
     glued: bool
 
     def __init__(
         self,
         name: str,
         remote_ip: str,
-        remote_port: str | None = None,
-        remote_host: str | None = None,
-        remote_info: str | None = None,
-        local_ip: str | None = None,
-        local_port: str | None = None,
-        local_host: str | None = None,
+        remote_port: "str | None" = None,
+        remote_host: "str | None" = None,
+        remote_info: "str | None" = None,
+        local_ip: "str | None" = None,
+        local_port: "str | None" = None,
+        local_host: "str | None" = None,
         *,
         glued: bool = False,
     ) -> None:
@@ -70,14 +68,14 @@ class Family(Value):
         )
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def names(self) -> "tuple[str, ...]":
         """All variables of the family."""
         return tuple(
             value for slot in self.__slots__ if slot not in ("name", "glued") and (value := getattr(self, slot))
         )
 
 
-def _ucspi(prefix: str) -> Family:
+def _ucspi(prefix: str) -> "Family":
     remote, local = f"{prefix}REMOTE", f"{prefix}LOCAL"
     return Family(
         prefix,
@@ -91,7 +89,7 @@ def _ucspi(prefix: str) -> Family:
     )
 
 
-def prefixed(prefix: str) -> Family:
+def prefixed(prefix: str) -> "Family":
     """The family of socat, whose prefix is the upper-case name that socat was called by."""
     return Family(
         prefix,
@@ -142,70 +140,64 @@ class Claim:
 
     __slots__ = ("error", "family", "local", "problems", "remote")
 
-    def __init__(self, family: Family) -> None:
+    def __init__(self, family: "Family") -> None:
         self.family = family
         self.remote: Endpoint | None = None
         self.local: Endpoint | None = None
         self.error: BadVariableError | None = None
         self.problems: list[Problem] = []
 
-    def agrees_with(self, peer: Endpoint) -> bool:
+    def agrees_with(self, peer: "Endpoint") -> bool:
         """Whether this is the same peer: same address, and the same port where the claim has one."""
         return self.remote is not None and self.remote.ip == peer.ip and self.remote.port in (None, peer.port)
 
 
-def read_claim(family: Family, environ: Mapping[str, str]) -> Claim | None:
+def read_claim(family: "Family", environ: "Mapping[str, str]") -> "Claim | None":
     """Read one family; None where its address variable is not set or empty."""
     text = environ.get(family.remote_ip)
     if not text:
         return None
     claim = Claim(family)
     if family is SSH:
-        _read_ssh(claim, text)
+        _read_ssh(claim, text, environ)
         return claim
     address, port = _split(family, text, family.remote_port, environ)
-    found = _read_ip(claim, address)
+    found = _read_ip(claim, address, environ)
     if found is None:
         return claim
     ip, zone = found
     zone = zone or _interface(family, ip, environ)
-    number = _read_port(claim, family.remote_port or family.remote_ip, port)
+    number = _read_port(claim, family.remote_port or family.remote_ip, port, environ)
     claim.remote = Endpoint(ip, number, zone, _read_host(claim, environ), _read_info(claim, environ))
     claim.local = _read_local(claim, environ)
     return claim
 
 
-def _split(family: Family, text: str, port_name: str | None, environ: Mapping[str, str]) -> tuple[str, str | None]:
+def _split(
+    family: "Family", text: str, port_name: "str | None", environ: "Mapping[str, str]"
+) -> "tuple[str, str | None]":
     if family.glued:
         return split_port(text)
     return text, environ.get(port_name) if port_name else None
 
 
-def _read_ip(claim: Claim, text: str) -> tuple[IPAddress, str | None] | None:
-    name = claim.family.remote_ip
+def _read_ip(claim: "Claim", text: str, environ: "Mapping[str, str]") -> "tuple[IPAddress, str | None] | None":
     try:
         ip, zone = parse_ip(text)
     except ValueError as error:
-        why, remedy = str(error), f"have the super-server set {name} to the caller's address"
-    else:
-        if not ip.is_unspecified:
-            return ip, zone
-        why = "stands for an unknown address"
-        remedy = (
-            "an adapter that cannot read IPv6 addresses writes this (qmail's tcp-env does): take it out of the chain"
-        )
-    claim.error = _unusable(name, text, why, remedy)
-    return None
+        from ucspi_env import _findings
+
+        claim.error = _findings.unusable(environ, claim.family.remote_ip, str(error))
+        return None
+    if ip.is_unspecified:
+        from ucspi_env import _findings
+
+        claim.error = _findings.unknown_address(environ, claim.family.remote_ip)
+        return None
+    return ip, zone
 
 
-def _unusable(name: str, text: str, why: str, remedy: str) -> BadVariableError:
-    # Errors are imported when there is one: their classes are a fifth of what importing the library costs.
-    from ucspi_env._errors import BadVariableError
-
-    return BadVariableError(name, text, why, remedy)
-
-
-def _interface(family: Family, ip: IPAddress, environ: Mapping[str, str]) -> str | None:
+def _interface(family: "Family", ip: "IPAddress", environ: "Mapping[str, str]") -> "str | None":
     """The zone of a link-local peer whose family keeps it in TCP6INTERFACE.
 
     No server removes a TCP6INTERFACE that it did not set, so it counts only beside a TCP6REMOTEIP of the same address.
@@ -220,41 +212,27 @@ def _interface(family: Family, ip: IPAddress, environ: Mapping[str, str]) -> str
     return None
 
 
-def _read_port(claim: Claim, name: str, text: str | None) -> int | None:
+def _read_port(claim: "Claim", name: str, text: "str | None", environ: "Mapping[str, str]") -> "int | None":
     if text is None or text == "":
         if claim.family.remote_port is not None and claim.family is not HOST:
-            claim.problems.append(
-                Problem(
-                    "missing-port",
-                    "warning",
-                    name,
-                    text,
-                    f"{name} is {'empty' if text == '' else 'not set'}: the peer's port is unknown",
-                    f"have the super-server set {name}",
-                )
-            )
+            from ucspi_env import _findings
+
+            claim.problems.append(_findings.missing_port(environ, name))
         return None
     try:
         return parse_port(text)
     except ValueError as error:
-        claim.problems.append(
-            Problem(
-                "bad-port",
-                "error",
-                name,
-                text,
-                f"{name}={shown(text)} {error}",
-                f"have the super-server set {name} to a decimal number",
-            )
-        )
+        from ucspi_env import _findings
+
+        claim.problems.append(_findings.bad_port(name, text, str(error)))
         return None
 
 
-def _read_host(claim: Claim, environ: Mapping[str, str]) -> str | None:
+def _read_host(claim: "Claim", environ: "Mapping[str, str]") -> "str | None":
     return _host(claim, claim.family.remote_host, environ, by_operator=False)
 
 
-def _host(claim: Claim, name: str | None, environ: Mapping[str, str], *, by_operator: bool) -> str | None:
+def _host(claim: "Claim", name: "str | None", environ: "Mapping[str, str]", *, by_operator: bool) -> "str | None":
     text = environ.get(name) if name else None
     if not text or not name:
         return None
@@ -275,27 +253,20 @@ def _host(claim: Claim, name: str | None, environ: Mapping[str, str], *, by_oper
     return host
 
 
-def _read_info(claim: Claim, environ: Mapping[str, str]) -> str | None:
+def _read_info(claim: "Claim", environ: "Mapping[str, str]") -> "str | None":
     name = claim.family.remote_info
     text = environ.get(name) if name else None
     if not text or not name:
         return None
     info = plausible_info(text)
     if info is None:
-        claim.problems.append(
-            Problem(
-                "bad-info",
-                "warning",
-                name,
-                text,
-                f"{name}={shown(text)} is not printable text and is ignored",
-                "ident answers are the caller's to choose: switch the look-up off (tcpserver -R)",
-            )
-        )
+        from ucspi_env import _findings
+
+        claim.problems.append(_findings.bad_info(environ, name))
     return info
 
 
-def _read_local(claim: Claim, environ: Mapping[str, str]) -> Endpoint | None:
+def _read_local(claim: "Claim", environ: "Mapping[str, str]") -> "Endpoint | None":
     family = claim.family
     text = environ.get(family.local_ip) if family.local_ip else None
     if not text or not family.local_ip:
@@ -305,16 +276,9 @@ def _read_local(claim: Claim, environ: Mapping[str, str]) -> Endpoint | None:
         ip, zone = parse_ip(address)
         number = parse_port(port) if port else None
     except ValueError as error:
-        claim.problems.append(
-            Problem(
-                "bad-local",
-                "warning",
-                family.local_ip,
-                text,
-                f"{family.local_ip}={shown(text)}, or its port, {error}",
-                "have the super-server set it to the address that was called",
-            )
-        )
+        from ucspi_env import _findings
+
+        claim.problems.append(_findings.bad_local(environ, family.local_ip, str(error)))
         return None
     if ip.is_unspecified:  # the listener's address, not this connection's
         return None
@@ -323,7 +287,7 @@ def _read_local(claim: Claim, environ: Mapping[str, str]) -> Endpoint | None:
     return Endpoint(ip, number, zone, _host(claim, family.local_host, environ, by_operator=True))
 
 
-def _read_ssh(claim: Claim, text: str) -> None:
+def _read_ssh(claim: "Claim", text: str, environ: "Mapping[str, str]") -> None:
     words = text.split(" ")
     try:
         if len(words) != 4:
@@ -333,4 +297,6 @@ def _read_ssh(claim: Claim, text: str) -> None:
         claim.remote = Endpoint(remote, parse_port(words[1]), remote_zone)
         claim.local = Endpoint(local, parse_port(words[3]), local_zone)
     except ValueError as error:
-        claim.error = _unusable(claim.family.remote_ip, text, str(error), "only sshd should set it")
+        from ucspi_env import _findings
+
+        claim.error = _findings.bad_login(environ, claim.family.remote_ip, str(error))

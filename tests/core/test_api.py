@@ -60,6 +60,22 @@ def test_importing_and_asking_stays_lean() -> None:
     assert not heavy & set(done.stdout.split())
 
 
+def test_the_usual_connection_imports_no_more_than_the_decision() -> None:
+    """Each module, `__future__` too, is on every connection's path; ``TCPLOCALHOST=0`` is ``tcpserver -l0``."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import ucspi_env\n"
+        "environ = {'PROTO': 'TCP', 'TCPREMOTEIP': '192.0.2.1', 'TCPREMOTEPORT': '1', 'TCPLOCALHOST': '0'}\n"
+        "ucspi_env.remote(environ)\n"
+        "print(*(name for name in sys.modules if name.startswith('ucspi_env.') or name == '__future__'))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code, str(ROOT)], capture_output=True, text=True, check=True
+    )
+
+    path = ("_address", "_facts", "_identify", "_model", "_variables")
+    assert sorted(done.stdout.split()) == [f"ucspi_env.{name}" for name in path]
+
+
 def test_importing_says_and_changes_nothing() -> None:
     code = (
         "import signal, sys; before = [signal.getsignal(n) for n in signal.valid_signals()]; import ucspi_env\n"
