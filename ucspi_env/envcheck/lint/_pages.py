@@ -51,6 +51,7 @@ def rules_page() -> str:
     parts = [
         "# Rules of `ucspi-envcheck lint`\n",
         "Made from the rules' docstrings by `python -m ucspi_env.envcheck.lint.docs`; edit those, not this file.\n",
+        "<!-- no block is run: they are pieces of programs, and tests/lint judges them -->\n",
         "A finding is silenced by a comment in the file's own syntax, on its line or alone on the line above:"
         " `envcheck: ignore`, `envcheck: ignore[U101, dot-split]`; for a whole file `envcheck: ignore-file`.\n",
         "Severities: *security* (a check is bypassed or memory is damaged), *breaks* (refused, or wrong), *cosmetic*.\n",
