@@ -96,12 +96,12 @@ class _Case:
         socket = facts.connected()
         if socket is not None:
             return self.with_kernel(socket)
-        self.refuse_unconnected(facts.descriptor(facts.fd))
+        self.refuse_unconnected(facts.fd)
         handed_over = self.handed_over()
         if handed_over is not None:
             if isinstance(handed_over.peername, Endpoint):
                 return self.with_kernel(handed_over, kernel_dialect="socket-activation")
-            self.refuse_unconnected(handed_over)
+            self.refuse_unconnected(_FIRST_HANDED_OVER)
         caller = self.unix(handed_over or facts.descriptor(facts.fd))
         if caller is not None:
             return caller
@@ -177,14 +177,16 @@ class _Case:
             )
         return self.answer(claim, "proof", "tcp", dialect="stunnel")
 
-    def refuse_unconnected(self, socket: "Descriptor | None") -> None:
+    def refuse_unconnected(self, fd: int) -> None:
+        """Step 2: raise for a socket that has no peer yet; variables do not count beside it."""
+        socket = self.facts.descriptor(fd)
         if socket is None or socket.peername is not None or socket.peercred is not None:
             return
         if not (socket.inet or socket.family == "unix"):
             return
         from ucspi_env import _findings
 
-        raise _findings.no_peer_yet(self.facts.fd, socket)
+        raise _findings.no_peer_yet(fd, socket)
 
     def handed_over(self) -> "Descriptor | None":
         facts = self.facts
@@ -424,7 +426,7 @@ class _Case:
             return None
 
     def is_ours(self, pid: "str | None") -> bool:
-        """Whether this is the id of this process, its parent, or its grandparent through one shell."""
+        """Whether this is the id of this process, its parent, or its grandparent."""
         facts = self.facts
         return pid is not None and pid in [str(own) for own in (facts.pid, facts.ppid, facts.grandparent) if own]
 

@@ -257,7 +257,7 @@ class TestNoPeerYet:
     def test_a_listener_on_3(self) -> None:
         facts = Facts({0: Descriptor("chr"), 3: socket(None, listening=True)}, pid=17)
 
-        with pytest.raises(NoPeerYetError):
+        with pytest.raises(NoPeerYetError, match="descriptor 3"):
             identify({"LISTEN_PID": "17"}, facts)
 
 
