@@ -176,9 +176,10 @@ def test_two_proxyservers_read_two_headers_each_from_a_trusted_sender() -> None:
 
 
 def test_the_program_gets_signals_and_environment_as_the_super_server_meant_them() -> None:
-    script = "grep SigIgn /proc/self/status; echo $KEPT:$LC_CTYPE"
+    # Signals 1 to 28: glibc keeps two above them for itself, which whoever started the tests may have left ignored.
+    script = r"sed -nE 's/^SigIgn.*(.{7})$/\1/p' /proc/self/status; echo $KEPT:$LC_CTYPE"
     done = run("-n", "127.0.0.1", "sh", "-c", script, env={"KEPT": "yes"})
-    assert done.answer == b"SigIgn:\t0000000000000000\nyes:\n"
+    assert done.answer == b"0000000\nyes:\n"
 
 
 # -- who may send one -------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.rules import decided
-from ucspi_env.tools import _rulesdir
+from ucspi_env.tools import _rulesdir, _ruleslayout
 from ucspi_env.tools._rules import Decision, RulesError
 from ucspi_env.tools._rulesconvert import ConversionError, lines_of_tree, same_outcome, tree_of_lines
 from ucspi_env.tools._rulesfile import RulesFile, why_unreadable
@@ -221,7 +221,7 @@ def test_any_words_of_a_stranger_are_looked_up_without_trouble(tmp_path: Path, h
         tmp_path,
         **({} if (tmp_path / "tcpserver").exists() else {"tcpserver/=known": "allow", "reversedns/known": "allow"}),
     )
-    for path in _rulesdir.paths(IPv6Address("::1"), host, info):
+    for path in _ruleslayout.paths(IPv6Address("::1"), host, info):
         assert b"\0" not in path
         assert all(part not in (b"", b".", b"..") for part in path.split(b"/"))
         assert path.count(b"/") == 1

@@ -73,7 +73,13 @@ def start(main: Callable[[Sequence[str]], int]) -> NoReturn:
 
 
 def scan_options(
-    program: str, synopsis: str, arguments: Sequence[str], letters: str, words: Sequence[str] = ()
+    program: str,
+    synopsis: str,
+    arguments: Sequence[str],
+    letters: str,
+    words: Sequence[str] = (),
+    *,
+    take: Callable[[str, str], None] | None = None,
 ) -> tuple[list[tuple[str, str]], list[str]]:
     """Split arguments into options and operands by the rules of POSIX getopt: options end at the first operand.
 
@@ -83,6 +89,8 @@ def scan_options(
         arguments: the command line without argv[0].
         letters: getopt(3)'s notation, ``"vc:"``: a colon after a letter that takes a value.
         words: long options without the dashes, ``"drain="``: an equals sign behind one that takes a value.
+        take: called with each option before the next one is looked at: where a value can be refused, its complaint
+            comes before one about a later option, as in C.
 
     Returns:
         The options in order, each with its value (``""`` for flags), long ones under their word, and the operands.
@@ -92,6 +100,12 @@ def scan_options(
     """
     options: list[tuple[str, str]] = []
     rest = list(arguments)
+
+    def found(option: str, value: str) -> None:
+        options.append((option, value))
+        if take is not None:
+            take(option, value)
+
     while rest and rest[0].startswith("-") and rest[0] != "-":
         word = rest.pop(0)
         if word == "--":
@@ -99,13 +113,13 @@ def scan_options(
         if word.startswith("--"):
             name, equals, value = word[2:].partition("=")
             if name in words and not equals:
-                options.append((name, ""))
+                found(name, "")
             elif name + "=" in words:
                 if not equals:
                     if not rest:
                         raise usage(program, synopsis, f"option requires an argument -- {name}")
                     value = rest.pop(0)
-                options.append((name, value))
+                found(name, value)
             else:
                 raise usage(program, synopsis, f"illegal option -- {name}")
             continue
@@ -116,11 +130,11 @@ def scan_options(
             if at < 0:
                 raise usage(program, synopsis, f"illegal option -- {letter}")
             if letters[at + 1 : at + 2] != ":":
-                options.append((letter, ""))
+                found(letter, "")
                 continue
             if not cluster and not rest:
                 raise usage(program, synopsis, f"option requires an argument -- {letter}")
-            options.append((letter, cluster or rest.pop(0)))
+            found(letter, cluster or rest.pop(0))
             break
     return options, rest
 

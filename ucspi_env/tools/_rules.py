@@ -412,6 +412,11 @@ def candidates(
     else:
         exact = [to_bytes(ip)]
         wider = _textual_prefixes(exact[0])
+    # A NUL begins the keys that only we write: no text of a stranger may reach them.
+    if info is not None and "\0" in info:
+        info = None
+    if host is not None and "\0" in host:
+        host = None
     if info is not None:
         for text in exact:
             yield to_bytes(info) + b"@" + text

@@ -109,40 +109,41 @@ class Settings:
         self.ident_timeout = 26
         self.no_delay = False
         self.verbosity = 1
-        options, self.operands = scan_options(PROGRAM, SYNOPSIS, arguments, LETTERS, WORDS)
-        for option, value in options:
-            match option:
-                case "4":
-                    self.ipv4_only = True
-                case "6":
-                    self.as_ipv6 = True
-                case "h" | "H":
-                    self.look_up_host = option == "h"
-                case "r" | "R":
-                    self.ask_ident = option == "r"
-                case "d" | "D":
-                    self.no_delay = option == "D"
-                case "q" | "Q" | "v":
-                    self.verbosity = "qQv".index(option)
-                case "i":
-                    try:
-                        self.local = Endpoint(value)
-                    except ValueError:
-                        raise usage(PROGRAM, SYNOPSIS) from None
-                case "p":
-                    self.local_port = leading_number(value)
-                    if self.local_port > 65535:
-                        raise usage(PROGRAM, SYNOPSIS, f"-p {value} is not a port (0 to 65535)")
-                case "T":
-                    self.patience = parse_patience(value)
-                case "l":
-                    self.local_name = value
-                case "t":
-                    self.ident_timeout = min(leading_number(value), MAX_PATIENCE)
-                case "I":
-                    self.interface = value
-                case _:
-                    self.serial = True
+        _, self.operands = scan_options(PROGRAM, SYNOPSIS, arguments, LETTERS, WORDS, take=self._take)
+
+    def _take(self, option: str, value: str) -> None:
+        match option:
+            case "4":
+                self.ipv4_only = True
+            case "6":
+                self.as_ipv6 = True
+            case "h" | "H":
+                self.look_up_host = option == "h"
+            case "r" | "R":
+                self.ask_ident = option == "r"
+            case "d" | "D":
+                self.no_delay = option == "D"
+            case "q" | "Q" | "v":
+                self.verbosity = "qQv".index(option)
+            case "i":
+                try:
+                    self.local = Endpoint(value)
+                except ValueError:
+                    raise usage(PROGRAM, SYNOPSIS) from None
+            case "p":
+                self.local_port = leading_number(value)
+                if self.local_port > 65535:
+                    raise usage(PROGRAM, SYNOPSIS, f"-p {value} is not a port (0 to 65535)")
+            case "T":
+                self.patience = parse_patience(value)
+            case "l":
+                self.local_name = value
+            case "t":
+                self.ident_timeout = min(leading_number(value), MAX_PATIENCE)
+            case "I":
+                self.interface = value
+            case _:
+                self.serial = True
 
 
 def parse_patience(text: str) -> tuple[int, int]:
