@@ -121,7 +121,7 @@ class Zygote:
             report = channel.recv(protocol.PACKET)
             channel.setblocking(False)
         except OSError as error:
-            raise fatal("tcpserver", f"unable to run {self._name}", error) from None
+            raise fatal("tcpserver", f"unable to run {self._interpreter}", error) from None
         finally:
             signal.signal(signal.SIGTERM, previous)
         if not report:
