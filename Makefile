@@ -1,5 +1,6 @@
 # make demo    start the bundled tcpserver, call it over IPv4 and IPv6, compare its answers with the kernel's
 # make test    ruff, mypy --strict, pytest
+# make docs-test   the commands of all pages, and what they print; a part of make test
 # make bench   the benchmarks, beside the programs of other packages that are installed
 #
 # Needs python3 with venv, and make. PYTHON= chooses the interpreter, VENV= where its environment is made, PYTEST= adds
@@ -13,7 +14,7 @@ VENV = .venv
 PYTEST =
 RUN = $(VENV)/bin/python
 
-.PHONY: demo test lint typing pytest test-wheel bench clean
+.PHONY: demo test docs-test lint typing pytest test-wheel bench clean
 
 demo: $(VENV)/.package
 	$(RUN) examples/demo.py
@@ -30,6 +31,9 @@ typing: $(VENV)/.tools
 
 pytest: $(VENV)/.tests
 	$(RUN) -Im pytest -n auto $(PYTEST)
+
+docs-test: $(VENV)/.tools
+	$(RUN) -Im pytest -n auto tests/docs tests/core/test_docs.py $(PYTEST)
 
 # Without the stamp the next of the other targets puts the editable package back.
 test-wheel: $(VENV)/.tests

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Harness", "Run", "Server"]
 
 _PORT_ATTEMPTS = 100  # of finding one port that is free in both families
+_MOMENT = 0.1  # seconds between the end of a process's connections and its exit status, at most
 _LOOPBACKS = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 _NO_LOOK_UPS = ("-v", "-R", "-H", "-l", "0")
 # Puts the listening sockets where sd_listen_fds(3) wants them, and becomes tcpserver. The path is the package's own,
@@ -304,7 +305,7 @@ class Server:
             raise TimeoutError(f"tcpserver's log has no {text!r}:\n" + "\n".join(self._lines))
 
     def call(self, send: bytes = b"", *, host: str | None = None, timeout: float = 10.0) -> bytes:
-        """Connect, send, say that no more follows, and return everything that comes back.
+        """Connect, send, say that no more follows, and return everything that comes back: nothing to a denied caller.
 
         Args:
             send: what to say.
@@ -323,13 +324,18 @@ class Server:
                     connection.shutdown(socket.SHUT_WR)
                 while piece := connection.recv(65536):
                     received += piece
+        except (ConnectionResetError, BrokenPipeError) as error:
+            # The end of a caller who was denied, or whose program did not read everything, unless tcpserver is gone.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(0 if received else _MOMENT)
+                raise self._with_log(error) from None
         except OSError as error:
-            if received:  # an answer, and a reset behind it: the program left without reading all that was sent
-                return bytes(received)
-            raise type(error)(
-                error.errno, f"{error.strerror or error}; tcpserver's log:\n" + "\n".join(self.log)
-            ) from None
+            raise self._with_log(error) from None
         return bytes(received)
+
+    def _with_log(self, error: OSError) -> OSError:
+        log = "\n".join(self.log)
+        return type(error)(error.errno, f"{error.strerror or error}; tcpserver's log:\n{log}")
 
     def stop(self) -> list[str]:
         """End tcpserver and its programs, and return the whole log. Once is enough, twice does no harm."""

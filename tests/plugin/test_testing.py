@@ -251,6 +251,15 @@ def test_a_wrong_option_is_an_error_that_shows_the_log() -> None:
             server.call()
 
 
+def test_a_denied_caller_hears_nothing(tmp_path: Path) -> None:
+    rules = [sys.executable, "-m", "ucspi_env.tools.tcprules", str(tmp_path / "cdb"), str(tmp_path / "tmp")]
+    subprocess.run(rules, input=b":deny\n", check=True)
+
+    with Server(["/bin/cat"], options=("-x", str(tmp_path / "cdb"))) as server:
+        assert server.call(b"hello") == b""
+        assert "tcpserver: deny 0 " in server.wait_for_log("deny")
+
+
 def test_stopping_takes_running_programs_along() -> None:
     with (
         Server(["/bin/sh", "-c", "echo here; exec tail -f /dev/null"]) as server,
