@@ -35,6 +35,11 @@ HANDLER = """
 def answer(session):
     session.writer.write(b"x" if session.remote.ip else b"")
 """
+LAUNCHER = """import sys
+sys.path.insert(0, {0!r})
+from ucspi_env.tools.tcpserver import run
+run()
+"""
 PROGRAM = 'int write(int, const void *, unsigned long); int main(void) { write(1, "x", 1); return 0; }\n'
 
 
@@ -62,9 +67,11 @@ def main() -> int:
             )
         # A bare environment: no site-packages of a developer on any side.
         os.environ.clear()
-        os.environ.update(PATH="/usr/bin:/bin", PYTHONPATH=str(ROOT), PYTHONDONTWRITEBYTECODE="1")
+        os.environ["PATH"] = "/usr/bin:/bin"
         os.chdir(directory)
-        ours = [PYTHON, "-S", "-m", "ucspi_env.tools.tcpserver"]
+        launcher = Path(directory, "tcpserver")
+        launcher.write_text(LAUNCHER.format(str(ROOT)))
+        ours = [PYTHON, "-I", "-S", str(launcher)]
         rows = {}
         if debian:
             rows["C tcpserver, script"] = ([debian], str(script))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -22,15 +21,18 @@ from ucspi_env._errors import UCSPIError
 from ucspi_env._session import Session, serve
 
 if TYPE_CHECKING:
+    import signal as _signal
     from _socket import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import CodeType, ModuleType
     from typing import Any, NoReturn, TextIO
+else:
+    import _signal  # the C half: the other makes an enum of each of 62 handlers, and that for each connection
 
 __all__ = ["code_of", "load", "serve", "work"]
 
 _DESCRIPTORS = "/proc/self/fd"
-_SIGNALS = tuple(sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
+_SIGNALS = tuple(sorted(_signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP}))
 
 
 def load(target: str) -> Callable[[Session], object]:
@@ -82,9 +84,9 @@ class _State:
         return (
             log,
             frozenset(os.listdir(_DESCRIPTORS)),
-            tuple(map(signal.getsignal, _SIGNALS)),
-            signal.pthread_sigmask(signal.SIG_BLOCK, ()),
-            signal.getitimer(signal.ITIMER_REAL)[0] > 0,
+            tuple(map(_signal.getsignal, _SIGNALS)),
+            _signal.pthread_sigmask(_signal.SIG_BLOCK, ()),
+            _signal.getitimer(_signal.ITIMER_REAL)[0] > 0,
             tuple(sys._current_frames()),
         )
 
@@ -140,11 +142,12 @@ def work(
         os.fchdir(home)
         os.umask(mask)
         sys.stderr = sys.__stderr__ = stderr  # type: ignore[misc,assignment]
-        protocol.set_environ(protocol.environ_of(packet[protocol.REQUEST.size :], fds[1:]))
+        environ = protocol.environ_of(packet[protocol.REQUEST.size :], fds[1:])
+        protocol.set_environ(environ)
         protocol.close(fds)
         streams = _Streams(stdin, stdout)
         most -= 1
-        status = _serve(function, streams, state, protocol)
+        status = _serve(function, environ, streams, state, protocol)
         if not state.own_process():
             protocol.leave(status)
         if most <= 0 or stderr.closed or not state.clean():
@@ -158,11 +161,18 @@ def work(
         done.send(protocol.REPORT.pack(protocol.ENDED, serial, os.getpid(), status << 8))
 
 
-def _serve(function: Callable[[Session], object], streams: _Streams, state: _State, protocol: ModuleType) -> int:
+def _serve(
+    function: Callable[[Session], object],
+    environ: Mapping[str, str],
+    streams: _Streams,
+    state: _State,
+    protocol: ModuleType,
+) -> int:
     """Serve one connection; the exit status of a process that had done only this."""
     try:
         try:
-            connection = ucspi_env.connection()
+            # The environment as it came, since reading os.environ decodes each variable.
+            connection = ucspi_env.connection(environ, fd=0)
         except UCSPIError as error:
             sys.stderr.write(f"{sys.argv[0]}: fatal: {error}\n")
             return 111
