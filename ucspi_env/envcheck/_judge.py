@@ -124,14 +124,14 @@ def _compared(cell: Cell, run: Run, template: Template, expect: re.Pattern[bytes
         now, before = (bool(expect.search(one.output)) for one in (run, template.run))
         if now == before:
             return Result(cell, run, ALIKE, said(run), log)
-        return Result(cell, run, ACCEPTED if now else REFUSED, said(run), log)
+        return Result(cell, run, ACCEPTED if now else REFUSED, _answer(template.difference(cell, run)[0], run), log)
     same_words = template.matches(cell, run)
     if same_words and run.status == template.run.status:
         return Result(cell, run, ALIKE, said(run), log)
     outcome = DIFFERENT if same_words else _turn(run, template.run)
-    if outcome != DIFFERENT:
-        return Result(cell, run, outcome, said(run), log)
     ours, theirs = template.difference(cell, run)
+    if outcome != DIFFERENT:
+        return Result(cell, run, outcome, _answer(ours, run), log)
     return Result(
         cell,
         run,
@@ -205,6 +205,9 @@ def _turn(run: Run, other: Run) -> str:
 _REPLY = re.compile(rb"^(?:HTTP/\d(?:\.\d)? )?([2-5])\d\d(?:[ -]|\r?$)|^(\+OK|-ERR)\b|^\S+ (OK|NO|BAD|BYE)\b", re.M)
 
 
+_LATER = re.compile(rb"4\d\d[ -]")
+
+
 def _replies(output: bytes) -> Iterable[bool]:
     """For each reply of SMTP, FTP, HTTP, POP3 or IMAP whether it is a good one."""
     for digit, pop, imap in _REPLY.findall(output):
@@ -213,10 +216,14 @@ def _replies(output: bytes) -> Iterable[bool]:
 
 def _served(run: Run) -> bool:
     text = run.output.decode(errors="replace")
-    return not run.status and bool(text.strip()) and not _DENIALS.search(text[:2000])
+    replies = list(_replies(run.output))
+    denied = not replies[0] if replies else bool(_DENIALS.search(text[:2000]))
+    if _LATER.match(run.output):
+        denied = False  # a grey list says so to every stranger
+    return not run.status and bool(text.strip()) and not denied
 
 
-_SHOWN = 50
+_SHOWN = 60
 
 
 def _short(text: str, length: int) -> str:
@@ -229,10 +236,14 @@ def said(run: Run) -> str:
     if run.status is None:
         return f"still running after {run.seconds:.1f} s"
     first = run.output.partition(b"\n")[0].decode(errors="replace").strip()
-    text = f"'{_short(first, 50)}'" if first else "nothing" if not run.output else "an empty line"
+    text = f"'{_short(first, _SHOWN)}'" if first else "nothing" if not run.output else "an empty line"
     if run.status < 0:
         return f"{text} (signal {-run.status})"
     return f"{text} (exit {run.status})" if run.status else text
+
+
+def _answer(line: str, run: Run) -> str:
+    return f"{line} (exit {run.status})" if run.status and not line.startswith("exit ") else line
 
 
 _INVENTED = ("0.0.0.0", "255.255.255.255", "127.0.0.1")  # noqa: S104 - read, not bound
@@ -399,10 +410,11 @@ class Template:
 
 
 def _excerpt(line: str, words: list[str], at: int) -> str:
-    """A short line as it is; of a long one the words around number ``at``."""
+    """A line as it is, where the difference shows at its beginning; else the words around number ``at``."""
     if not line:
         return "nothing"
-    return f"'{_short(line if len(line) <= _SHOWN else '… ' + ' '.join(words[max(0, at - 3) : at + 5]), _SHOWN)}'"
+    late = len(line) > _SHOWN and len(" ".join(words[:at])) > _SHOWN // 2
+    return f"'{_short('… ' + ' '.join(words[at - 3 : at + 5]) if late else line, _SHOWN)}'"
 
 
 def _line(run: Run, text: str) -> Run:
