@@ -1,0 +1,35 @@
+"""Waiting for a condition that nothing announces."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.support import PATIENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    """Look until it holds.
+
+    Raises:
+        AssertionError: it did not come to hold.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain: {what}"
+        time.sleep(0.005)
+
+
+def states(parent: int) -> list[str]:
+    """The states of a process's children: S, R, Z (zombie) …"""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in children]
+
+
+def state(pid: int) -> str:
+    """The state of one process."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
