@@ -105,7 +105,8 @@ class Endpoint(Value):
             info: an ident answer, kept as it is.
 
         Raises:
-            ValueError: the address is none, or the port is out of range.
+            ValueError: the text is no address, or the port is out of range.
+            TypeError: the address is neither text nor an address.
         """
         if isinstance(ip, str):
             try:
@@ -114,9 +115,12 @@ class Endpoint(Value):
                 msg = f"{ip!r} {error}"
                 raise ValueError(msg) from None
             zone = zone or spelled_zone
-        else:
+        elif hasattr(ip, "max_prefixlen"):
             zone = zone or getattr(ip, "scope_id", None)
             ip = normalised(ip)
+        else:
+            msg = f"{ip!r} is neither an IP address nor the text of one"
+            raise TypeError(msg)
         if port is not None and not (type(port) is int and 0 <= port <= 65535):
             msg = f"{port!r} is not a port (0 to 65535)"
             raise ValueError(msg)

@@ -68,6 +68,12 @@ def test_ports_out_of_range(port: object) -> None:
         Endpoint("192.0.2.1", port)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("ip", [b"192.0.2.1", 3221225985, None, ("192.0.2.1", 25)])
+def test_what_is_no_address_at_all(ip: object) -> None:
+    with pytest.raises(TypeError, match="neither an IP address"):
+        Endpoint(ip)  # type: ignore[arg-type]
+
+
 def test_equality_is_address_port_and_zone() -> None:
     assert Endpoint("::ffff:192.0.2.1", 25, host="a.example") == Endpoint("192.0.2.1", 25, info="joe")
     assert hash(Endpoint("192.0.2.1", 25, host="a.example")) == hash(Endpoint("192.0.2.1", 25))
