@@ -251,6 +251,22 @@ def test_a_hung_handler_is_killed(tcpserver: Callable[..., Server], tmp_path: Pa
 
 
 @pytest.mark.parametrize("mode", MODES, ids=["fork", "pool"])
+def test_term_lets_callers_live_and_leaves_nothing_behind(
+    tcpserver: Callable[..., Server], tmp_path: Path, mode: tuple[str, ...]
+) -> None:
+    write_module(tmp_path)
+    server = tcpserver(*options(mode), "app:hold", cwd=tmp_path)
+    with socket.create_connection(("127.0.0.1", server.port), 60) as caller:
+        assert caller.makefile("rb").readline()
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        caller.shutdown(socket.SHUT_WR)
+        assert caller.recv(100) == b""
+    server.wait_for_silence()
+    assert [line for line in server.lines if not line.startswith("tcpserver: ")] == []
+
+
+@pytest.mark.parametrize("mode", MODES, ids=["fork", "pool"])
 def test_a_changed_module_is_seen(tcpserver: Callable[..., Server], tmp_path: Path, mode: tuple[str, ...]) -> None:
     """With a process per connection by the next caller, with a pool after SIGHUP."""
     app = tmp_path / "app.py"

@@ -158,7 +158,10 @@ def work(
         os.dup2(null, 1)
         protocol.flush(stderr)
         _, serial = protocol.REQUEST.unpack_from(packet)
-        done.send(protocol.REPORT.pack(protocol.ENDED, serial, os.getpid(), status << 8))
+        try:
+            done.send(protocol.REPORT.pack(protocol.ENDED, serial, os.getpid(), status << 8))
+        except OSError:  # tcpserver has ended while this connection lived on
+            protocol.leave(status)
 
 
 def _serve(
