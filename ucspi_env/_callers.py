@@ -125,7 +125,7 @@ def callers(dialects: Iterable[str] = DIALECTS, kinds: Iterable[str] = KINDS) ->
         if kind not in KINDS:
             msg = f"{kind!r} is not a kind of caller ({', '.join(KINDS)})"
             raise ValueError(msg)
-    found = []
+    found: list[Caller] = []
     for row in (find_dialect(name) for name in dialects):
         for kind in kinds:
             if row.ipv6 or kind == "IPv4":

@@ -23,7 +23,7 @@ from ucspi_env.envcheck._stage import Stage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
     from typing import Self
 
     from ucspi_env._callers import Caller
@@ -187,7 +187,7 @@ def _call(function: Function) -> int:
 
 
 @contextlib.contextmanager
-def _as_if_started(environ: Mapping[str, str], server: socket.socket, errors: io.BytesIO) -> Iterator[None]:
+def _as_if_started(environ: Mapping[str, str], server: socket.socket, errors: io.BytesIO) -> Generator[None]:
     """Make this process look like one that a super-server has just started, until the block ends."""
     environ_before, *streams_before = dict(os.environ), sys.stdin, sys.stdout, sys.stderr
     with _in_place_of(0, server.fileno()), _in_place_of(1, server.fileno()):
@@ -211,7 +211,7 @@ def _as_if_started(environ: Mapping[str, str], server: socket.socket, errors: io
 
 
 @contextlib.contextmanager
-def _in_place_of(number: int, replacement: int) -> Iterator[None]:
+def _in_place_of(number: int, replacement: int) -> Generator[None]:
     try:
         kept = os.dup(number)
     except OSError:  # a test run without this descriptor
