@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 ENVCHECK = [sys.executable, "-I", "-m", "ucspi_env"]
 PYTHON = [sys.executable, "-I"]
 SERVERS = Path(__file__).parent / "servers"
-CLEAN = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8"}
+CLEAN = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LANG": "C.UTF-8"}
 """An environment without any super-server's variables."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import jsonschema  # type: ignore[import-untyped]  # has no stubs
 import pytest
 
-from tests.envcheck.running import PYTHON, SERVERS, envcheck, said
+from tests.envcheck.running import CLEAN, ENVCHECK, PYTHON, SERVERS, envcheck, said
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -267,6 +268,23 @@ def test_the_table_fits_eighty_columns_and_has_no_colour_in_a_pipe() -> None:
     assert max(map(len, text.splitlines())) <= 80
     assert "\033" not in text
     assert "IPv6 ready: no, because it" in text
+
+
+def test_an_interrupt_ends_it_quietly() -> None:
+    started = ["sh", "-c", "echo started >&2; exec sleep 600"]
+    with subprocess.Popen(
+        [*ENVCHECK, "env", "ucspi-tcp", "--", *started],
+        env=CLEAN,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == b"started\n"
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        rest = process.stderr.read()
+
+    assert (process.returncode, rest.strip()) == (130, b"")
 
 
 # -- programs of Debian --
