@@ -2,6 +2,7 @@
 # make test    ruff, mypy --strict, pytest
 # make docs-test   the commands of all pages, and what they print; a part of make test
 # make bench   the benchmarks, beside the programs of other packages that are installed
+# make fuzz    any bytes to every parser, FUZZ seconds for each; with atheris if that is installed
 #
 # Needs python3 with venv, and make. PYTHON= chooses the interpreter, VENV= where its environment is made, PYTEST= adds
 # arguments: make test PYTHON=python3.13 VENV=.venv-3.13 PYTEST='-k rules'
@@ -12,9 +13,10 @@
 PYTHON = python3
 VENV = .venv
 PYTEST =
+FUZZ = 60
 RUN = $(VENV)/bin/python
 
-.PHONY: demo test docs-test lint typing pytest test-wheel bench clean
+.PHONY: demo test docs-test lint typing pytest test-wheel bench fuzz clean
 
 demo: $(VENV)/.package
 	$(RUN) examples/demo.py
@@ -44,6 +46,9 @@ test-wheel: $(VENV)/.tests
 
 bench: $(VENV)/.package
 	$(RUN) -m benchmarks
+
+fuzz: $(VENV)/.tests
+	$(RUN) -m tests.fuzz --seconds $(FUZZ)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,155 @@
+"""What is fuzzed: functions of bytes that may raise nothing, and what a promise of theirs is.
+
+A parser's own error is an answer. Anything else, an AssertionError included, is a find.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from ucspi_env import Endpoint, UCSPIError
+from ucspi_env import proxy as proxy_protocol
+from ucspi_env._facts import Descriptor, Facts
+from ucspi_env._identify import identify
+from ucspi_env.tools import _cdb, _dnswire, _identwire, _rules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+REGRESSIONS = Path(__file__).parent / "regressions"
+PEER = ip_address("2001:db8::1")
+NAME = (b"1", b"example")
+IDENT = 0x1234
+
+
+def environment(data: bytes) -> None:
+    """The environment of a program: NAME=VALUE, NUL between them; the first byte chooses what the kernel says."""
+    inet = Descriptor("socket", family="inet6", type="stream", sockname="[::1]:25", peername="[::1]:4711")
+    facts = (Facts(), Facts({0: inet}), Facts({0: Descriptor("pipe")}))[data[0] % 3 if data else 0]
+    items = [item.partition(b"=") for item in data[1:].split(b"\0")]
+    environ = {
+        name.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape") for name, _, value in items
+    }
+    for trust in ("kernel", "proxy"):
+        with contextlib.suppress(UCSPIError):
+            connection = identify(environ, facts, trust=trust)
+            for end in (connection.remote, connection.local):
+                assert end is None or str(end).isprintable()
+
+
+def endpoint(data: bytes) -> None:
+    """An address as text; what is understood is written in a form that means the same."""
+    with contextlib.suppress(ValueError):
+        found = Endpoint.parse(data.decode("utf-8", "surrogateescape"))
+        assert Endpoint.parse(str(found)) == found
+
+
+def proxy(data: bytes) -> None:
+    """A PROXY header, whole and bit by bit alike."""
+    with contextlib.suppress(proxy_protocol.ProxyError):
+        found = proxy_protocol.decode(data)
+        if found is not None:
+            header, length = found
+            assert proxy_protocol.decode(data[:length]) == found
+            assert proxy_protocol.decode(proxy_protocol.encode(header)) is not None
+
+
+def cdb(data: bytes) -> None:
+    """A file that may be a cdb, searched as rules are."""
+    with contextlib.suppress(_cdb.CdbError, _rules.RulesError):
+        reader = _cdb.Reader.over(data)
+        for address in ("192.0.2.1", "2001:db8::1"):
+            _rules.decide(reader.find, ip_address(address), "caller.example", "joe")
+
+
+def rules(data: bytes) -> None:
+    """Rules: what compiles can be read, and decides about everybody."""
+    compiler = _rules.Compiler()
+    try:
+        keys, datas = compiler.compile(data.splitlines(keepends=True))
+    except _rules.RuleSyntaxError:
+        return
+    more = compiler.index()
+    reader = _cdb.Reader.over(_cdb.dumps(zip([*keys, *more[0]], [*datas, *more[1]], strict=True)))
+    for address in ("192.0.2.1", "2001:db8::1"):
+        _rules.decide(reader.find, ip_address(address), "caller.example", "joe")
+
+
+def dns(data: bytes) -> None:
+    """An answer to the question about ``1.example``, behind the header and question that make it one."""
+    question = _dnswire.encode_query(IDENT, NAME, 12)
+    head = bytearray(question[:12])
+    head[2:4] = b"\x81\x80"
+    head[6:8] = data[:2].ljust(2, b"\0")
+    for packet in (data, bytes(head) + question[12:] + data[2:]):
+        with contextlib.suppress(_dnswire.WireError):
+            answer = _dnswire.decode_answer(packet, IDENT, NAME, 12)
+            for record in answer.records if answer is not None else ():
+                _dnswire.name_to_text(_dnswire.name_of(record))
+
+
+def ident(data: bytes) -> None:
+    """An ident answer, at once and byte by byte alike."""
+    whole, pieces = _identwire.Reply(), _identwire.Reply()
+    whole.feed(data)
+    for byte in data:
+        if pieces.feed(bytes([byte])):
+            break
+    assert whole.user == pieces.user
+    assert whole.user is None or (whole.user.isprintable() and " " not in whole.user and len(whole.user) <= 512)
+
+
+class Target(NamedTuple):
+    """One function, and inputs that lead into its depths."""
+
+    run: Callable[[bytes], None]
+    seeds: tuple[bytes, ...]
+
+
+_RULES = (
+    b'127.0.0.1:allow,RELAY=""\n10.1-3.:deny\n2001:db8::/32:deny\n'
+    b'=.example.org:allow\njoe@10.0.0.0/8:allow,A="b"\n:deny\n'
+)
+_KEYS = ((b"192.0.2.1", b"D"), (b"192.0.2.", b"+A=b\0"), (b"", b""))
+
+TARGETS = {
+    "environment": Target(
+        environment,
+        (
+            b"\0PROTO=TCP\0TCPREMOTEIP=192.0.2.1\0TCPREMOTEPORT=25\0TCPREMOTEHOST=a.example\0TCPLOCALIP=::ffff:192.0.2.2",
+            b"\1PROTO=TCP6\0TCP6REMOTEIP=fe80::1\0TCP6INTERFACE=eth0\0TCP6REMOTEPORT=65535\0TCPREMOTEINFO=x",
+            b"\2SSLREMOTEIP=1.2.3.4\0UCSPI_PROXY_PEER=[::1]:1\0SOCAT_PEERADDR=[0000:0000::1]\0NCAT_REMOTE_ADDR=::1",
+        ),
+    ),
+    "endpoint": Target(endpoint, (b"[fe80::1%eth0]:25", b"192.0.2.1:65535", b"::ffff:1.2.3.4", b"2001:db8::")),
+    "proxy": Target(
+        proxy,
+        (
+            b"PROXY TCP4 192.0.2.1 192.0.2.2 1 65535\r\n",
+            b"PROXY TCP6 2001:db8::1 ::1 1 25\r\n",
+            b"PROXY UNKNOWN x\r\n",
+            proxy_protocol.SIGNATURE + b"\x21\x11\x00\x0f\xc0\x00\x02\x01\xc0\x00\x02\x02\x00\x01\x00\x19\x04\x00\x00",
+            proxy_protocol.SIGNATURE + b"\x20\x00\x00\x00",
+        ),
+    ),
+    "cdb": Target(cdb, (_cdb.dumps(_KEYS), _cdb.dumps(()), _cdb.dumps(((_rules.INDEX_KEY, b"\x08/\x20"),)))),
+    "rules": Target(rules, (_RULES, b"1.2.3.4:allow,A=/b\n", b"x@=h:deny\n", b"::1:allow\n")),
+    "dns": Target(
+        dns,
+        (
+            b"\0\1\xc0\x0c\x00\x0c\x00\x01\x00\x00\x00\x3c\x00\x04\x01a\xc0\x0e",
+            b"\0\2\xc0\x0c\x00\x05\x00\x01\x00\x00\x00\x3c\x00\x03\x01b\x00\x01b\x00\x00\x0c\x00\x01\x00\x00\x00\x3c\x00\x03\x01c\x00",
+        ),
+    ),
+    "ident": Target(
+        ident, (b"1 , 2 : USERID : UNIX :joe\r\n", b"1,2:ERROR:NO-USER\r\n", b"1,2:USERID:OTHER, UTF-8:j:k\n")
+    ),
+}
+
+
+def regressions(name: str) -> list[bytes]:
+    """What was found once."""
+    return [path.read_bytes() for path in sorted((REGRESSIONS / name).glob("*"))]
