@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import ucspi_env
 
 # With these the first call costs what the second does.
-from ucspi_env import _facts, _identify, _networks  # noqa: F401
+from ucspi_env import _facts, _identify, _networks  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from ucspi_env._errors import UCSPIError
 from ucspi_env._session import Session, serve
 
@@ -87,7 +87,7 @@ class _State:
             tuple(map(_signal.getsignal, _SIGNALS)),
             _signal.pthread_sigmask(_signal.SIG_BLOCK, ()),
             _signal.getitimer(_signal.ITIMER_REAL)[0] > 0,
-            tuple(sys._current_frames()),
+            tuple(sys._current_frames()),  # pyright: ignore[reportPrivateUsage]
         )
 
     def _children(self) -> bool:

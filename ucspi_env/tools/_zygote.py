@@ -375,7 +375,7 @@ class Watchdog:
     def _watch(self, timeout: float) -> Task[None]:
         while True:
             now = time.monotonic()
-            late = []
+            late: list[int] = []
             until = now + timeout
             for pid, end in self._ends.items():
                 if end > now:

@@ -167,7 +167,7 @@ class Files:
 def foreign_modules() -> list[tuple[ModuleType, str]]:
     """The imported modules that are not Python's own, each with its file, in the order of their imports."""
     library = os.path.dirname(os.__file__) + "/"
-    found = []
+    found: list[tuple[ModuleType, str]] = []
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None)
         if isinstance(file, str) and module is not sys.modules.get("__main__"):
@@ -273,7 +273,7 @@ def leave(status: int, modules: Sequence[ModuleType] = (), *, interrupted: bool 
         threading._shutdown()
     import atexit
 
-    atexit._run_exitfuncs()
+    atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]
     clean = flush(sys.stdout)
     flush(sys.stderr)
     sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
@@ -330,7 +330,7 @@ class Script:
         ours = sys.modules["__main__"]
         module = type(sys)("__main__")
         loader = type(ours.__loader__)
-        names = vars(module)
+        names: dict[str, Any] = vars(module)
         names.update(
             __loader__=loader("__main__", self._path),  # type: ignore[call-arg,misc]  # importlib's SourceFileLoader
             __builtins__=vars(ours)["__builtins__"],
@@ -641,7 +641,7 @@ def main() -> Callable[[], NoReturn]:
     for _, file in foreign_modules():
         files.add(file)
     zygote = Zygote(target, files, unusable, int(memory))
-    if len(sys._current_frames()) > 1:
+    if len(sys._current_frames()) > 1:  # pyright: ignore[reportPrivateUsage]
         if kind == "script" and not late:
             renew("late")  # a copy of a process with threads has only one of them: those modules must wait
         elif not unusable:
