@@ -106,9 +106,8 @@ def main() -> int:
         ratio = (taken[name] - base) / (taken[other] - base)
         failed |= ratio > goal
         what = "added" if base else ""
-        print(
-            f"{name:20} {taken[name] - base:8.2f} {other:>20} {taken[other] - base:8.2f} {ratio:7.2f} {goal:6.2f} {what}"
-        )
+        mine, theirs = taken[name] - base, taken[other] - base
+        print(f"{name:20} {mine:8.2f} {other:>20} {theirs:8.2f} {ratio:7.2f} {goal:6.2f} {what}")
     numbers = list(counted.values())
     if None not in numbers:
         start, ipaddress, ours = (number or 0 for number in numbers)
