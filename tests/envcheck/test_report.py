@@ -280,7 +280,7 @@ def test_dialects_as_json() -> None:
 
 # -- every command --
 
-COMMANDS = ["dialects", "env", "lint", "run", "shell", "shim", "try"]
+COMMANDS = ["dialects", "env", "explain", "lint", "run", "shell", "shim", "try"]
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -294,6 +294,21 @@ def test_help_of_every_command_is_complete_and_fits(command: str) -> None:
     assert "Exit:" in text or command in ("dialects", "lint")
     if not command:
         assert all(f"  {name} " in text for name in COMMANDS)
+
+
+def test_explain_shows_a_rules_page_by_code_and_by_name() -> None:
+    page = said(envcheck("explain", "U101"))
+
+    assert page.startswith("# U101")
+    name = page.split()[2].strip("`")
+    assert said(envcheck("explain", name)) == page
+
+
+def test_explain_knows_when_there_is_no_such_rule() -> None:
+    done = envcheck("explain", "U000")
+
+    assert (done.returncode, said(done)) == (2, "")
+    assert "there is no rule 'U000'" in done.stderr.decode()
 
 
 def test_the_version_is_shown() -> None:

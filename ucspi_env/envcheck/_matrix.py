@@ -158,7 +158,7 @@ def _spelt_mapped(dialect: str, ip: IPv4Address) -> str:
 
 def on_dual_stack(variables: Mapping[str, str], dialect: str, remote: Endpoint, local: Endpoint) -> dict[str, str]:
     """What changes in ``variables``, written by `build`, where the IPv4 caller came in by a dual-stack socket."""
-    changed = {}
+    changed: dict[str, str] = {}
     for end in (remote, local):
         if isinstance(end.ip, IPv4Address):
             plain, mapped = str(end.ip), _spelt_mapped(dialect, end.ip)

@@ -13,7 +13,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
 LONGEST = 65536
 """Bytes of output and of errors that are kept of one run; what comes behind is read and dropped."""
@@ -49,7 +49,7 @@ class Run:
 
 
 @contextlib.contextmanager
-def watched(program: subprocess.Popen[bytes]) -> Iterator[socket.socket]:
+def watched(program: subprocess.Popen[bytes]) -> Generator[socket.socket, None, None]:
     """A socket that becomes readable when ``program`` has ended; its process id stays taken until it is waited for."""
     reader, writer = socket.socketpair()
 

@@ -88,7 +88,7 @@ _LONGEST_NAME = 30
 
 def given(environ: Mapping[str, str], remote: Endpoint) -> dict[str, str]:
     """The variables that name this peer, with the text that they have it in."""
-    found = {}
+    found: dict[str, str] = {}
     for name in _speaking(environ):
         if name.endswith(_ADDRESSES):
             address, _ = split_port(environ[name])

@@ -42,7 +42,7 @@ def quoted(value: str) -> str:
 
 def assignments(values: Mapping[str, str | None]) -> str:
     """A script that sets or unsets each of `NAMES`."""
-    lines = []
+    lines: list[str] = []
     for name in NAMES:
         value = values.get(name)
         # A variable that was exported or read-only before is the script's own affair; ours are plain.

@@ -299,7 +299,7 @@ def _table(results: Sequence[Result], paint: Paint, *, verbose: bool) -> Iterato
     if shown:
         yield f"{'':{first}} {''.join(f'{column:<10}' for column in COLUMNS)}".rstrip()
     for row, cells in shown.items():
-        words = []
+        words: list[str] = []
         for column in COLUMNS:
             cell = cells.get(column)
             if cell is None:

@@ -32,7 +32,7 @@ DEFAULT_PORTS = (4711, 25)
 TRY = f"{NAME} env ucspi-tcp-ipv6 -- {NAME}"
 
 # lint's engine is as large as everything else together: it is loaded when it is asked for.
-_LAZY = {"lint": ("ucspi_env.envcheck.lint.cli", "lint"), "explain": ("ucspi_env.envcheck.lint.cli", "explain")}
+_LAZY = {"lint": ("ucspi_env.envcheck.lint.cli", "lint")}
 
 
 class _Group(click.Group):
@@ -44,9 +44,8 @@ class _Group(click.Group):
             from importlib import import_module
 
             module, name = _LAZY[cmd_name]
-            command: click.Command | None = getattr(import_module(module), name, None)
-            if command is not None:
-                self.add_command(command, cmd_name)
+            command: click.Command = getattr(import_module(module), name)
+            self.add_command(command, cmd_name)
         return super().get_command(ctx, cmd_name)
 
 
@@ -252,6 +251,22 @@ def dialects(ctx: click.Context, as_json: bool) -> None:
         mark = "*" if row.name == own else " "
         lines.extend(wrapped(f"{mark} {row.name:<{longest}}  ", row.program, 80))
     _put("\n".join(lines) + "\n")
+
+
+@main.command(short_help="What a rule of lint means.")
+@click.argument("code")
+def explain(code: str) -> None:
+    """Show the page of a rule, U101 or fixed-buffer: what it finds, why, an example, the fix.
+
+    Exit: 0; 2 if there is no such rule.
+    """
+    from ucspi_env.envcheck.lint.cli import explain_text
+
+    try:
+        page = explain_text(code)
+    except KeyError:
+        raise click.UsageError(f"there is no rule {plain(code)!r}; docs/rules.md has them all") from None
+    _put(page.rstrip("\n") + "\n")
 
 
 # -- env --
