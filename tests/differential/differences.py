@@ -468,4 +468,14 @@ DIFFERENCES = (
         "Python cannot do that; argv0 says so, and exits 111.",
         rows=("argv0-name-empty",),
     ),
+    Difference(
+        "D8",
+        "a log that nobody reads",
+        "With `-v` and a full pipe on stderr the server stands still.",
+        "Serves on; lines that cannot be written are counted, and the count is the first line that can be.",
+        tests=(
+            "faults/test_log_readers.py::test_a_log_that_is_not_read_stalls_nobody_and_says_what_is_missing",
+            "faults/test_documents.py::test_cs_tcpserver_stands_still_when_nobody_reads_its_log",
+        ),
+    ),
 )
