@@ -154,6 +154,7 @@ def test_lint_finds_the_mistake_of_every_broken_twin_and_nothing_else() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_try_calls_the_example_ready(name: str, command: Callable[[str], list[str]], tmp_path: Path) -> None:
     arguments, said = COMMANDS[name]
+    (tmp_path / "index.html").write_text("<p>hello</p>")
 
     trial, status = tried([*command(name), *arguments], said, tmp_path)
 
@@ -187,7 +188,7 @@ def test_a_listed_caller_is_refused_in_both_families(
     hosts = tmp_path / "hosts"
     hosts.write_text("".join(f"127.0.0.2 {name}\n" for name in sorted(names)))
 
-    trial, _ = tried([*unshare, str(hosts), *argv], "QUIT\r\n", tmp_path)
+    trial, _ = tried([*unshare, str(hosts), *argv], "QUIT\r\n", tmp_path, "--expect", "^554 ")
 
     assert trial["ready"] is ready, trial["verdict"]
     outputs = {caller["output"][:3] for caller in trial["callers"]}

@@ -150,6 +150,7 @@ def _environment(directory: Path) -> dict[str, str]:
     environ = {
         "PATH": f"{here}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
         "HOME": str(directory),
+        "TMPDIR": str(directory),  # /tmp may hold what is somebody else's, seen from inside the namespace
         "LANG": "C.UTF-8",
     }
     return environ | {name: os.environ[name] for name in ("PYTHONSAFEPATH", "CI") if name in os.environ}
