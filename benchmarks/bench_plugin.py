@@ -1,7 +1,7 @@
 """What the pytest plugin costs people who do not use it: a run of one empty test, with and without the plugin.
 
-The median of the differences between two runs, one after the other, so that a busy moment of the machine hits both. ``--runs N`` changes their
-number.
+The median of the differences between two runs, one after the other, so that a busy moment of the machine hits both.
+``--runs N`` changes their number.
 """
 
 from __future__ import annotations
