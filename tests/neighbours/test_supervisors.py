@@ -211,7 +211,8 @@ def test_s6_starts_restarts_and_stops_it_and_knows_when_it_is_ready(
     assert f":[::1]::{connected.getsockname()[1]}\n" in current.read_text().partition("tcpserver: connected ")[2]
 
     assert not scene.run(*documented("s6-svc -t hello"), cwd="service").returncode
-    until(lambda: state() == "true true" and pid() != first, state)
+    # In this order: the readiness that is read last is the new process's, not its predecessor's.
+    until(lambda: pid() != first and state() == "true true", state)
     says_hello(scene)
     connected.sendall(b"still there\n")
     assert connected.recv(100) == b"still there\n"
