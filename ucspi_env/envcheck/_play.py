@@ -54,7 +54,8 @@ def watched(program: subprocess.Popen[bytes]) -> Generator[socket.socket, None, 
     reader, writer = socket.socketpair()
 
     def watch() -> None:
-        with writer:
+        # After an interrupt the program may have been waited for already; it has ended all the same.
+        with writer, contextlib.suppress(ChildProcessError):
             if hasattr(os, "waitid"):
                 os.waitid(os.P_PID, program.pid, os.WEXITED | os.WNOWAIT)
             else:
