@@ -172,8 +172,8 @@ class Zygote:
                 report = channel.recv(protocol.REPORT.size + protocol.LONGEST_TEXT * 4)
             except BlockingIOError:
                 return True
-            except ConnectionResetError:  # it had not read everything
-                return False
+            except ConnectionResetError:  # it had not read everything; what it has said is still there, behind this
+                continue
             if not report:
                 return False
             self._take(report)
