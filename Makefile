@@ -3,6 +3,7 @@
 # make docs-test   the commands of all pages, and what they print; a part of make test
 # make bench   the benchmarks, beside the programs of other packages that are installed
 # make fuzz    any bytes to every parser, FUZZ seconds for each; with atheris if that is installed
+# make soak    SOAK seconds (600) of mixed traffic, with everything going wrong meanwhile; fails if anything is lost
 #
 # Needs python3 with venv, and make. PYTHON= chooses the interpreter, VENV= where its environment is made, PYTEST= adds
 # arguments: make test PYTHON=python3.13 VENV=.venv-3.13 PYTEST='-k rules'
@@ -14,9 +15,10 @@ PYTHON = python3
 VENV = .venv
 PYTEST =
 FUZZ = 60
+SOAK = 600
 RUN = $(VENV)/bin/python
 
-.PHONY: demo test docs-test lint typing pytest test-wheel bench fuzz clean
+.PHONY: demo test docs-test lint typing pytest test-wheel bench fuzz soak clean
 
 demo: $(VENV)/.package
 	$(RUN) examples/demo.py
@@ -49,6 +51,9 @@ bench: $(VENV)/.package
 
 fuzz: $(VENV)/.tests
 	$(RUN) -m tests.fuzz --seconds $(FUZZ)
+
+soak: $(VENV)/.tests
+	$(RUN) -m tests.soak --seconds $(SOAK)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
