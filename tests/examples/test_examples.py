@@ -357,7 +357,7 @@ def test_smtplib_delivers_and_the_literal_is_in_the_trace(ucspi_server: StartSer
         )
 
 
-@pytest.mark.peer("swaks")
+@pytest.mark.peer("swaks", "INET6.pm")  # what swaks needs for IPv6
 def test_swaks_delivers(ucspi_server: StartServer, tmp_path: Path, peer: Callable[[str], str]) -> None:
     server = ucspi_server([*example("smtpd.py"), tmp_path / "in"])
     for host in server.hosts:

@@ -75,7 +75,7 @@ class PeerTable:
 
 
 def _usable(path: Path) -> bool:
-    return os.access(path, os.R_OK if path.suffix == ".so" else os.X_OK)
+    return os.access(path, os.R_OK if path.suffix in (".so", ".pm") else os.X_OK)
 
 
 def _on_path(program: str) -> str | None:

@@ -172,7 +172,8 @@ class Zygote:
                 report = channel.recv(protocol.REPORT.size + protocol.LONGEST_TEXT * 4)
             except BlockingIOError:
                 return True
-            except ConnectionResetError:  # it had not read everything; what it has said is still there, behind this
+            except ConnectionResetError:
+                # It died with requests unread, which the kernel says once, ahead of the reports that it did send.
                 continue
             if not report:
                 return False
