@@ -69,16 +69,21 @@ def test_a_shortage_while_launching_costs_its_caller_only(
     assert server.stop() == [f"tcpserver: warning: dropping connection, {why}"]
 
 
-@pytest.mark.peer("prlimit")
-def test_a_disk_that_is_full_leaves_the_old_rules_in_place(tmp_path: Path) -> None:
-    """A limit on file sizes fails as a full disk does: in the middle of a file."""
+@pytest.mark.peer("prlimit", "strace")
+@pytest.mark.parametrize(
+    "full",
+    [
+        ["prlimit", "--fsize=100"],  # fails as a full disk may: in the middle of a file
+        ["strace", "-qq", "-o", os.devnull, "-e", "trace=write", "-e", "inject=write:error=ENOSPC:when=1"],
+        ["strace", "-qq", "-o", os.devnull, "-e", "trace=fsync", "-e", "inject=fsync:error=EDQUOT:when=1"],
+    ],
+)
+def test_a_disk_that_is_full_leaves_the_old_rules_in_place(tmp_path: Path, full: list[str]) -> None:
     cdb, temporary = tmp_path / "cdb", tmp_path / "tmp"
     compile_rules = [*tool("tcprules"), str(cdb), str(temporary)]
     subprocess.run(compile_rules, input=b"127.0.0.9:deny\n:allow\n", check=True)
     before = cdb.read_bytes()
-    done = subprocess.run(
-        ["prlimit", "--fsize=100", *compile_rules], input=b":deny\n", capture_output=True, check=False
-    )
+    done = subprocess.run([*full, *compile_rules], input=b":deny\n", capture_output=True, check=False)
     assert done.returncode == 111
     assert done.stderr.startswith(b"tcprules: fatal: unable to write ")
     assert cdb.read_bytes() == before
