@@ -129,11 +129,13 @@ def test_callers_who_say_nothing_before_the_program_are_sent_away_in_time(tcpser
         ]
         for number, one in enumerate(silent):
             if number % 2:
-                one.sendall(b"PROXY TCP4 192.0.2.1 ")
+                with contextlib.suppress(ConnectionError):  # on a slow machine that was in vain
+                    one.sendall(b"PROXY TCP4 192.0.2.1 ")
         header = b"PROXY TCP4 192.0.2.9 192.0.2.1 9 25\r\n"
         assert call(server.port, send=header + b"x").data == b"x"
         for one in silent:
-            assert one.recv(1) == b""
+            with contextlib.suppress(ConnectionResetError):  # the end of a connection whose bytes nobody has read
+                assert one.recv(1) == b""
     server.wait_for_line("unable to read PROXY header from 127.0.0.1", count=60)
 
 

@@ -103,7 +103,8 @@ def kill(root: int, process: Process) -> bool:
     except ProcessLookupError:
         return False
     try:
-        if process not in family(root):
+        now = next((one for one in family(root) if one.pid == process.pid), None)
+        if now is None or now._replace(state=process.state) != process:
             return False
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(handle, signal.SIGKILL)
