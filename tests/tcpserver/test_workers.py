@@ -135,6 +135,12 @@ def test_every_worker_accepts(tcpserver: Callable[..., Server]) -> None:
         os.kill(worker, signal.SIGCONT)
 
 
+def test_whoever_reads_the_port_gets_the_end_of_stdout(tcpserver: Callable[..., Server]) -> None:
+    server = tcpserver(*OPTIONS, "127.0.0.1", "0", "true")
+    assert server.process.stdout is not None
+    assert server.process.stdout.read() == b""
+
+
 def test_whatever_starts_programs_starts_them_under_workers(launcher: Callable[..., Server]) -> None:
     server = launcher("-c", "6")
     with held(server.port, 6) as callers:

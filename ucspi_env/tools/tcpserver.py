@@ -613,6 +613,7 @@ def _supervised_server(
 
     from ucspi_env.tools import _supervisor
     from ucspi_env.tools._board import SUPERVISOR, Board, Estate, SharedLimits
+    from ucspi_env.tools._launch import release_standard_streams
     from ucspi_env.tools._logwriter import LogWriter
     from ucspi_env.tools._loop import SIGNALS
     from ucspi_env.tools._metrics import LINES_DROPPED, Metrics, exposition
@@ -651,6 +652,7 @@ def _supervised_server(
         service.begin()
         if not _supervisor.released(channel):
             return 0
+        release_standard_streams()
         service.tasks.start(_supervisor.obey(channel, orders), _surface)
         service.tasks.start(_supervisor.answer(board.wakes[part]), _surface)
         try:
