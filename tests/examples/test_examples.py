@@ -510,8 +510,13 @@ def test_adminshell_keeps_its_list(
         assert run.output == b"sorry, not you\r\n"
 
 
-def test_chat_tells_everybody_else(ucspi_server: StartServer, tmp_path: Path) -> None:
-    server = ucspi_server([*example("chat.py"), tmp_path])
+@pytest.mark.parametrize(
+    ("program", "options"), [(example("chat.py"), []), (["chat:chat"], ["--handler"])], ids=["program", "handler"]
+)
+def test_chat_tells_everybody_else(
+    ucspi_server: StartServer, tmp_path: Path, program: list[str], options: list[str]
+) -> None:
+    server = ucspi_server([*program, tmp_path], options=options, cwd=SERVERS)
     with contextlib.ExitStack() as stack:
 
         def join(host: str) -> tuple[socket.socket, Any, str]:
