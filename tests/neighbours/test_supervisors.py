@@ -355,9 +355,10 @@ for line in sys.stdin:
         print(line, end="", flush=True)
 """,
     )
-    server = scene.start(
-        "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *command[:-1], str(scene.folder / "hello")
-    )
+    contained = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    if scene.run(*contained, "true").returncode:
+        pytest.skip("process namespaces are not allowed here")
+    server = scene.start(*contained, *command[:-1], str(scene.folder / "hello"))
     scene.wait_until_it_listens(PORT, server)
     for host in HERE.values():
         answer, caller = scene.ask(host, PORT)
