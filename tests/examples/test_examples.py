@@ -7,6 +7,7 @@ import ipaddress
 import json
 import mailbox
 import os
+import re
 import smtplib
 import socket
 import sqlite3
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support import PATIENCE
+from tests.support import PATIENCE, call, start_tcpserver, tool
 from ucspi_env import Endpoint
 from ucspi_env.testing import Caller, callers
 
@@ -133,6 +134,65 @@ def test_examples_say_what_they_teach_and_how_to_run_them(name: str) -> None:
     assert "Teaches: " in opening
     for super_server in SUPER_SERVERS[:3] if name == "banner.py" else SUPER_SERVERS:
         assert super_server in opening, super_server
+
+
+def words_of_the_opening(name: str, super_server: str) -> list[str]:
+    """The command that an example's opening has for a super-server."""
+    found = re.search(rf"{super_server} +(.*)", (SERVERS / name).read_text())
+    assert found, name
+    return found[1].split()
+
+
+OPENINGS = [
+    (name, super_server)
+    for name in COMMANDS
+    if name != "whoami.c"  # it has to be compiled first
+    for super_server in ("Under the bundled tcpserver", "Under Debian's tcpserver")
+]
+
+
+@pytest.mark.peer("ucspi-tcp-ipv6/tcpserver", "awk", "perl", "ruby")
+@pytest.mark.parametrize(("name", "super_server"), [*OPENINGS, ("chat.py", "The same, imported only once")])
+def test_the_command_of_the_opening_serves_both_families(
+    name: str, super_server: str, peer: Callable[[str], str], tmp_path: Path
+) -> None:
+    words = words_of_the_opening(name, super_server)
+    host = words.index("::0")
+    # Directories and files of the machine become the test's own. Nobody is asked about block lists.
+    program = [
+        str(tmp_path / Path(word).name) if word.startswith("/") else word
+        for word in words[host + 2 :]
+        if "example.org" not in word
+    ]
+    for word in program:
+        if word.startswith(str(tmp_path)) and not word.endswith(".db"):
+            Path(word).mkdir()
+            (Path(word) / "index.html").write_text("<p>hello</p>")
+    said = COMMANDS[name][1].encode()
+    server = start_tcpserver(
+        *words[1 : host + 1],
+        "0",
+        *program,
+        command={"tcpserver": [peer("ucspi-tcp-ipv6/tcpserver")], "ucspi-tcpserver": tool("tcpserver")}[words[0]],
+        env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"},
+        cwd=SERVERS,
+    )
+    with server:
+        answers = [call(server.port, host, said).data for host in ("127.0.0.1", "::1")]
+        lines = server.stop()
+
+    assert all(answers), lines
+    assert not any("Traceback" in line or "warning" in line for line in lines), lines
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("whoami.sh", "whoami.awk")])
+def test_the_line_for_inetd_is_one(name: str) -> None:
+    program = name.removesuffix(".c")
+    port, *words = words_of_the_opening(name, "Under inetd")
+
+    assert port.isdigit()
+    assert words[:3] == ["stream", "tcp6", "nowait"]
+    assert words[4:6] == [f"/usr/local/bin/{program}", program]
 
 
 def test_every_example_has_a_broken_twin() -> None:
