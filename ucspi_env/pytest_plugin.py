@@ -199,6 +199,7 @@ def ucspi_server(request: pytest.FixtureRequest) -> Iterator[StartServer]:
     """Run programs under tcpserver, on 127.0.0.1 and ::1: ``ucspi_server(["./server.py"]).call()``."""
     servers = StartServer()
     yield servers
+    test: Any = getattr(request, "node")  # noqa: B009 - its type is not known to every checker
     for server in servers.running:
         # pytest shows this below the failure of a test, and nowhere else.
-        request.node.add_report_section("teardown", "tcpserver's log", "\n".join(server.stop()))
+        test.add_report_section("teardown", "tcpserver's log", "\n".join(server.stop()))
