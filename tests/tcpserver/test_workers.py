@@ -51,6 +51,11 @@ def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def sleeps(pid: int) -> bool:
+    """Whether a process waits for something."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+
+
 def until(condition: Callable[[], object]) -> None:
     """Wait for something that is not announced."""
     deadline = time.monotonic() + PATIENCE
@@ -130,6 +135,7 @@ def test_every_worker_accepts(tcpserver: Callable[..., Server]) -> None:
         parent = int(call(server.port).data)
         assert parent in workers - seen
         seen.add(parent)
+        until(lambda parent=parent: sleeps(parent))  # type: ignore[misc]  # so it does not hold the lock
         os.kill(parent, signal.SIGSTOP)
     for worker in workers:
         os.kill(worker, signal.SIGCONT)
