@@ -308,7 +308,15 @@ def test_explain_knows_when_there_is_no_such_rule() -> None:
     done = envcheck("explain", "U000")
 
     assert (done.returncode, said(done)) == (2, "")
-    assert "there is no rule 'U000'" in done.stderr.decode()
+    assert "there is no rule 'U000'; ucspi-envcheck explain lists them all" in done.stderr.decode()
+
+
+def test_explain_without_a_code_lists_the_rules() -> None:
+    lines = said(envcheck("explain")).splitlines()
+
+    assert len(lines) > 30
+    assert lines[0].split()[:2] == ["U101", "dot-split"]
+    assert lines == sorted(lines)
 
 
 def test_the_version_is_shown() -> None:

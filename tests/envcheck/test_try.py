@@ -270,6 +270,15 @@ def test_the_table_fits_eighty_columns_and_has_no_colour_in_a_pipe() -> None:
     assert "IPv6 ready: no, because it" in text
 
 
+def test_words_of_the_table_do_not_touch() -> None:
+    # The first column of a row is followed by columns of ten; in parentheses is what does not count.
+    from ucspi_env.envcheck import _judge, _try
+
+    outcomes = (_judge.ALIKE, _judge.DIFFERENT, _judge.REFUSED, _judge.ACCEPTED, _judge.CRASHED, _judge.HUNG)
+    for outcome in (*outcomes, _judge.BROKEN):
+        assert len(f"({_try._IN_TABLE.get(outcome, outcome)})") < 10
+
+
 def test_an_interrupt_ends_it_quietly() -> None:
     started = ["sh", "-c", "echo started >&2; exec sleep 600"]
     with subprocess.Popen(

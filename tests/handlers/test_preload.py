@@ -271,10 +271,13 @@ import os, selectors, signal, sys
 from ucspi_env.tools._tasks import Tasks
 from ucspi_env.tools._zygote import Request, Zygote
 from ucspi_env.tools import _zygote_child as protocol
-zygote = Zygote("stub", sys.executable, [sys.executable, "-I", "-c", sys.argv[1]], (), {}, default_signals=(),
-                ended=print, warn=print)
+class Reports:
+    warn = print
+    assisted_by = int
+command = [sys.executable, "-I", "-c", sys.argv[1]]
+zygote = Zygote("stub", sys.executable, command, (), {}, default_signals=(), ended=print)
 with selectors.DefaultSelector() as selector:
-    zygote.start(Tasks(selector))
+    zygote.start(Tasks(selector), Reports)
     pid, _ = os.waitpid(-1, os.WUNTRACED)
     for name in ("one", "two"):
         zygote.ask(Request(protocol.RUN, b"", (0,), lambda pid, name=name: print(name, "started as", pid), print))

@@ -7,6 +7,7 @@ from itertools import count
 from threading import Lock
 
 from ucspi_env.envcheck._judge import (
+    ACCEPTED,
     ALIKE,
     BROKEN,
     DIFFERENT,
@@ -283,7 +284,7 @@ def _painted(result: Result, paint: Paint) -> str:
     return paint.bad(result.outcome) if result.counts else result.outcome
 
 
-_IN_TABLE = {DIFFERENT: "differs"}  # ten columns, parentheses and a blank
+_IN_TABLE = {DIFFERENT: "differs", ACCEPTED: "let in"}  # ten columns, parentheses and a blank
 
 
 def _table(results: Sequence[Result], paint: Paint, *, verbose: bool) -> Iterator[str]:

@@ -254,18 +254,23 @@ def dialects(ctx: click.Context, as_json: bool) -> None:
 
 
 @main.command(short_help="What a rule of lint means.")
-@click.argument("code")
-def explain(code: str) -> None:
+@click.argument("code", required=False)
+def explain(code: str | None) -> None:
     """Show the page of a rule, U101 or fixed-buffer: what it finds, why, an example, the fix.
+
+    Without CODE: a line for each rule.
 
     Exit: 0; 2 if there is no such rule.
     """
-    from ucspi_env.envcheck.lint.cli import explain_text
+    from ucspi_env.envcheck.lint.cli import explain_text, rules_list
 
+    if code is None:
+        _put(rules_list())
+        return
     try:
         page = explain_text(code)
     except KeyError:
-        raise click.UsageError(f"there is no rule {plain(code)!r}; docs/rules.md has them all") from None
+        raise click.UsageError(f"there is no rule {plain(code)!r}; {NAME} explain lists them all") from None
     _put(page.rstrip("\n") + "\n")
 
 

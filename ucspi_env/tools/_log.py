@@ -97,6 +97,10 @@ class Lines:
         """A process has ended; ``status`` is wait(2)'s word: exit code 1 is 256, SIGKILL is 9."""
         return f"{NAME}: end {pid} status {status}"
 
+    def left(self, pid: int, status: int) -> str:
+        """As `end`, of a process about whose connection nobody knows any more: a worker has died (``--workers``)."""
+        return f"{NAME}: end {pid} status {status}"
+
     def connected(self, pid: int, seconds: int, local: Endpoint, remote: Endpoint) -> str:
         """One line of the answer to SIGUSR1; pid 0: still in its look-ups."""
         return f"{NAME}: connected {pid} {seconds}s {self._ends(local, remote)}"

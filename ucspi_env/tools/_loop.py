@@ -32,7 +32,7 @@ OVERLOAD_PAUSE = 0.1  # seconds
 # The listening socket itself is unusable; everything else that accept(2) says is about one caller (accept(2), "Error
 # handling"), or about a network that will be back.
 BROKEN = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP, errno.EFAULT)
-ACCEPTS_PER_TURN = 64  # of one listening socket, before the others get their turn
+ACCEPTS_PER_TURN = 64
 LAUNCHES_PER_TURN = 4  # before the kernel's queues are looked at again: a program's start takes up to a millisecond
 STOP_GRACE = 2.0  # seconds for connections still in their look-ups when SIGTERM comes
 
@@ -45,13 +45,13 @@ class Loop:
     Args:
         listeners: non-blocking listening sockets.
         reception: takes the connections.
+        accepts: of one listening socket, before the others get their turn.
         selector: what to select with; the one that ``tasks`` are on.
         tasks: what connections are waiting for.
         signals: `SIGNALS`, watched.
         drain: seconds to wait for running programs after SIGTERM, or None: do not wait.
         reload: called on SIGHUP.
         stopping: called on the first SIGTERM.
-        warn: takes a warning.
     """
 
     def __init__(
@@ -59,23 +59,23 @@ class Loop:
         listeners: Sequence[socket.socket],
         reception: Reception,
         *,
+        accepts: int = ACCEPTS_PER_TURN,
         selector: selectors.BaseSelector,
         tasks: Tasks,
         signals: SignalWatch,
         drain: float | None,
         reload: Callable[[], None],
         stopping: Callable[[], None],
-        warn: Callable[[str], None],
     ) -> None:
         self._listeners = tuple(listeners)
         self._reception = reception
+        self._accepts = accepts
         self._selector = selector
         self._tasks = tasks
         self._signals = signals
         self._drain = drain
         self._reload = reload
         self._stopping = stopping
-        self._warn = warn
         self._watching = False
         self._paused_until: float | None = None
         self._short = False  # of descriptors or memory, since the last connection that could be accepted
@@ -90,7 +90,6 @@ class Loop:
         Raises:
             Stop: a listening socket has become unusable.
         """
-        self._reception.say_status()
         self._reap()  # what a former self started may have ended before SIGCHLD was watched
         while not self._finished():
             self._watch(self._paused_until is None and self._grace_ends is None and self._reception.open())
@@ -139,7 +138,7 @@ class Loop:
     def _accept(self, listener: socket.socket) -> None:
         if self._grace_ends is not None:  # SIGTERM came in the same turn
             return
-        for _ in range(ACCEPTS_PER_TURN):
+        for _ in range(self._accepts):
             if not self._reception.open():
                 return
             try:
@@ -160,7 +159,7 @@ class Loop:
         self._paused_until = time.monotonic() + OVERLOAD_PAUSE
         if not self._short:
             self._short = True
-            self._warn(f"unable to {what}, trying again every {OVERLOAD_PAUSE:g} s: {error_text(error)}")
+            self._reception.warn(f"unable to {what}, trying again every {OVERLOAD_PAUSE:g} s: {error_text(error)}")
 
     # --- Signals ------------------------------------------------------------------------------------------------------
 
@@ -172,8 +171,12 @@ class Loop:
             self._reload()
         if signal.SIGUSR1 in seen:
             self._reception.say_connected()
+            self._reception.say_taken()
         if signal.SIGTERM in seen:
-            self._stop()
+            if self._grace_ends is None:
+                self.stop()
+            else:
+                self.hurry()
 
     def _reap(self) -> None:
         while True:
@@ -185,14 +188,11 @@ class Loop:
                 return
             self._reception.reaped(pid, status)
 
-    def _stop(self) -> None:
-        """First SIGTERM: no new connections, a short time for those in between. Second: no time."""
-        now = time.monotonic()
+    def stop(self) -> None:
+        """SIGTERM: no new connections, a short time for those in between."""
         if self._grace_ends is not None:
-            self._grace_ends = now
-            self._drain_ends = None
-            self._drain = None
             return
+        now = time.monotonic()
         self._stopping()
         self._watch(False)
         for listener in self._listeners:
@@ -200,6 +200,13 @@ class Loop:
         self._grace_ends = now + STOP_GRACE
         if self._drain is not None:
             self._drain_ends = now + self._drain
+
+    def hurry(self) -> None:
+        """SIGTERM once more: no time."""
+        self.stop()
+        self._grace_ends = time.monotonic()
+        self._drain_ends = None
+        self._drain = None
 
     def _finished(self) -> bool:
         if self._grace_ends is None:
@@ -214,5 +221,5 @@ class Loop:
             return True
         if now < self._drain_ends:
             return False
-        self._warn(f"stopping, programs still running: {self._reception.running()}")
+        self._reception.warn(f"stopping, programs still running: {self._reception.running()}")
         return True

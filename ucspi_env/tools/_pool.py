@@ -70,13 +70,15 @@ class PoolLauncher:
         self._generation = 0
         self._queue: deque[tuple[int, bytes]] = deque()
         self._serial = 0
-        self._done, self._workers_done = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._done.setblocking(False)
+        self._done: socket.socket  # from `start` on
+        self._workers_done: socket.socket
 
     def start(self, tasks: Tasks, reports: Reports) -> None:
         """As `Launcher.start`."""
         self._reports = reports
-        self._zygote.start(tasks)
+        self._done, self._workers_done = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._done.setblocking(False)
+        self._zygote.start(tasks, reports)
         self._watchdog.start(tasks)
         tasks.start(self._listen(), _surface)
 
