@@ -27,6 +27,8 @@ from tests.support import Namespace, Program, Server, call
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from tests.support.peers import PeerTable
+
 PROGRAMS = (
     "tcpserver", "tcpclient", "tcprules", "tcprulescheck", "addcr", "delcr", "fixcrio", "recordio", "argv0", "rblsmtpd",
     "mconnect", "mconnect-io", "tcpcat", "who@", "date@", "finger@", "http@",
@@ -212,17 +214,18 @@ def install_ours(directory: Path) -> None:
         launcher.chmod(0o755)
 
 
-def install_theirs(directory: Path, find: Callable[[str], str | None]) -> None:
-    """Link Debian's programs.
+def install_theirs(directory: Path, table: PeerTable) -> None:
+    """Link Debian's programs; scripts that name others are made to name those that are tested.
 
     Raises:
         LookupError: one is missing.
     """
     for name in PROGRAMS:
-        path = find(f"ucspi-tcp-ipv6/{name}")
+        path = table.find(f"ucspi-tcp-ipv6/{name}")
         if path is None:
             raise LookupError(name)
-        (directory / name).symlink_to(path)
+        if table.runnable(path, directory) == path:
+            (directory / name).symlink_to(path)
 
 
 def observe(row: Row, world: World, programs: Path, directory: Path) -> Observation:
