@@ -350,6 +350,11 @@ def test_lines_are_such_as_c_knows_where_they_can_be() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("address", ["nobody", "256.", "1" * 5000 + "."])
+def test_a_rule_that_can_match_nobody_is_no_rule_of_a_directory(address: str) -> None:
+    assert tree_of_lines([address.encode() + b":deny\n"]) == tree_of_lines([])
+
+
 @pytest.mark.parametrize(
     ("rule", "problem"),
     [

@@ -231,12 +231,18 @@ def expand_range(address: bytes) -> list[bytes]:
     high, tail_dot, tail = after.partition(b".")
     if not (_is_number(low) and _is_number(high)):
         raise ValueError("a range of addresses is written with numbers, as in 1.2.3.37-53")
-    values = range(int(low or b"0"), min(int(high or b"0"), 255) + 1)
+    values = range(_octet(low), min(_octet(high), 255) + 1)
     return [b"%b%b%d%b%b" % (head, dot, value, tail_dot, tail) for value in values]
 
 
 def _is_number(text: bytes) -> bool:
-    return not text.translate(None, b"0123456789") and len(text) < 20
+    return not text.translate(None, b"0123456789")
+
+
+def _octet(digits: bytes) -> int:
+    """What digits say, none of them being 0; beyond any octet it does not matter by how much (C wraps at 2 ** 64)."""
+    significant = digits.lstrip(b"0")
+    return int(significant or b"0") if len(significant) <= 3 else 1000
 
 
 def rule_key(address: bytes) -> tuple[bytes, str]:
