@@ -35,6 +35,7 @@ BROKEN = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP, errno.EFA
 ACCEPTS_PER_TURN = 64
 LAUNCHES_PER_TURN = 4  # before the kernel's queues are looked at again: a program's start takes up to a millisecond
 STOP_GRACE = 2.0  # seconds for connections still in their look-ups when SIGTERM comes
+LONGEST_SLEEP = 86400.0  # seconds; epoll_wait(2) counts milliseconds in an int
 
 SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
@@ -121,7 +122,7 @@ class Loop:
             return 0
         times = [self._tasks.next_deadline(), self._paused_until, self._grace_ends, self._drain_ends]
         due = min((at for at in times if at is not None), default=None)
-        return None if due is None else max(0.0, due - time.monotonic())
+        return None if due is None else max(0.0, min(due - time.monotonic(), LONGEST_SLEEP))
 
     def _on_time(self, now: float) -> None:
         self._tasks.on_time(now)

@@ -140,12 +140,15 @@ def scan_options(
 
 
 def leading_number(text: str) -> int:
-    """C's scan_ulong: the number that the leading ASCII digits spell, 0 where there are none. Never wraps."""
+    """C's scan_ulong: the number that the leading ASCII digits spell, 0 where there are none. Never wraps.
+
+    Of a number beyond 10 ** 18 that much is true that it is one.
+    """
     end = 0
     while end < len(text) and text[end] in "0123456789":
         end += 1
-    # Python refuses to read numbers of many thousand digits; whatever has a thousand is out of every range.
-    return int(text[:end].lstrip("0")[:1000] or "0")
+    # What has 19 digits is out of every range that is checked, whatever follows, and still a float and a C long.
+    return int(text[:end].lstrip("0")[:19] or "0")
 
 
 def tcp_port(program: str, word: str) -> int:
