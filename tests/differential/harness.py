@@ -119,6 +119,9 @@ class World:
         ("PTR", "4.0.0.127.in-addr.arpa"): ("127.0.0.4",),
         ("PTR", "1." + "0." * 31 + "ip6.arpa"): ("home6.example",),
         ("TXT", "2.0.0.127.rbl.example"): ("listed, see example",),
+        ("TXT", "4.0.0.127.rbl.example"): ("",),
+        ("TXT", "5.0.0.127.rbl.example"): ("one ", "two"),
+        ("TXT", "6.0.0.127.rbl.example"): ("long " * 50,),
         ("TXT", "1." + "0." * 23 + "8.b.d.0.1.0.0.2.rbl.example"): ("listed over IPv6",),
         ("TXT", "2.0.0.127.two.example"): ("second list",),
         ("A", "3.0.0.127.anti.example"): ("127.0.0.2",),
@@ -341,11 +344,12 @@ def _place(
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with world.namespace.socket(family) as one, world.namespace.socket(family) as last:
-        one.bind((host, 0))
+        address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0][4]  # a zone is lost in bind()
+        one.bind(address)
         if kind == "refused":
             yield one.getsockname()[1], lambda: None
             return
-        last.bind((host, 0))
+        last.bind(address)
         one.listen()
         one.settimeout(None)
         end = last.getsockname()[1]
