@@ -430,9 +430,14 @@ DIFFERENCES = (
     Difference(
         "A40",
         "names of variables in rules",
-        "Any bytes are a name, an empty one too.",
-        "A name is what a program can use; anything else is a parse error.",
-        rows=("tcprules-name-empty", "tcprules-name-with-blanks", "tcpserver-rules-variable-without-a-name"),
+        "Any bytes are a name, an empty one too. A NUL in a value ends it, and what follows is an instruction.",
+        "A name is what a program can use, and a value what it can have; anything else is a parse error.",
+        rows=(
+            "tcprules-name-empty",
+            "tcprules-name-with-blanks",
+            "tcprules-nul-in-*",
+            "tcpserver-rules-variable-without-a-name",
+        ),
     ),
     Difference(
         "D1",
@@ -458,6 +463,7 @@ DIFFERENCES = (
             "tcprules-range-bad",
             "tcprules-dash-in-a-bare-name",
             "tcprules-bad-verb",
+            "tcprules-nul-behind-the-verb",
             "tcprules-comma-only",
             "tcprules-value-missing",
             "tcprules-value-unclosed",
