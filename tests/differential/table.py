@@ -37,6 +37,7 @@ def _usage() -> list[Row]:
         Row("tcpserver-no-program", "tcpserver 127.0.0.1 0"),
         Row("tcpserver-unknown-option", "tcpserver -Z 127.0.0.1 0 true"),
         Row("tcpserver-unknown-option-inside-a-cluster", "tcpserver -vRHjq 127.0.0.1 0 true"),
+        Row("tcpserver-unknown-option-of-two-bytes", "tcpserver -$(printf '\\303\\251') 127.0.0.1 0 true"),
         Row("tcpserver-option-without-its-value", "tcpserver -v -c"),
         Row("tcpserver-long-option-unknown-to-both", "tcpserver --nonsense 127.0.0.1 {busy} true"),
         Row("tcpserver-quiet-usage-says-nothing", "tcpserver -q 127.0.0.1 0"),

@@ -47,6 +47,14 @@ def usage(program: str, synopsis: str, *complaints: str) -> Stop:
     return Stop(EXIT_USAGE, *(f"{program}: {complaint}" for complaint in complaints), f"{program}: usage: {synopsis}")
 
 
+def as_bytes(text: str) -> bytes:
+    """A message: bytes of arguments and of the environment leave as they came, whatever the locale made of them."""
+    try:
+        return os.fsencode(text)
+    except UnicodeEncodeError:  # words that did not come in by the locale, of a file for instance
+        return text.encode("utf-8", "surrogateescape")
+
+
 def write_line(text: str, fd: int = 2) -> None:
     """Write one line in one write(2); undecodable bytes of arguments leave as they came.
 
@@ -54,7 +62,7 @@ def write_line(text: str, fd: int = 2) -> None:
     nowhere left to report it to.
     """
     try:
-        os.write(fd, text.encode("utf-8", "surrogateescape") + b"\n")
+        os.write(fd, as_bytes(text) + b"\n")
     except OSError:
         return
 

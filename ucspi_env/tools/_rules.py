@@ -19,6 +19,7 @@ What DJB's tools and their IPv6 patch know is stored as they store it, byte for 
 
 from __future__ import annotations
 
+import os
 from ipaddress import IPv4Address, IPv6Address
 
 from ucspi_env._address import djb_text, djb_text6, parse_ip
@@ -544,10 +545,10 @@ def shown_key(key: bytes) -> str:
 
 
 def to_bytes(text: str) -> bytes:
-    """Text of the environment as the bytes that it came from."""
-    return text.encode("utf-8", "surrogateescape")
+    """Text of the environment as the bytes that it came from, whatever the locale made of them."""
+    return os.fsencode(text)
 
 
 def to_text(text: bytes) -> str:
     """Bytes as the environment of a Python program shows them."""
-    return text.decode("utf-8", "surrogateescape")
+    return os.fsdecode(text)

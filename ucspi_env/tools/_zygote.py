@@ -446,7 +446,7 @@ def _above(fd: int) -> int:
 
 
 def _text(report: bytes) -> str:
-    return report[protocol.REPORT.size :].decode("utf-8", "surrogateescape")
+    return os.fsdecode(report[protocol.REPORT.size :])
 
 
 # --- Which interpreter ------------------------------------------------------------------------------------------------
