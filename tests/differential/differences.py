@@ -555,4 +555,12 @@ DIFFERENCES = (
         "Python does not start with a directory for its standard input: it says so, and exits 1.",
         rows=("addcr-input-is-a-directory", "tcprules-input-is-a-directory"),
     ),
+    Difference(
+        "D13",
+        "SIGPIPE and SIGXFSZ ignored by whoever started it",
+        "argv0, recordio, fixcrio and rblsmtpd start programs that ignore them as well, and addcr and delcr do.",
+        "Both are as by default, for them and for their programs: Python ignores both when it starts, and so can no "
+        "longer tell whether somebody did before. Other signals stay ignored.",
+        rows=("argv0-signals-ignored",),
+    ),
 )

@@ -564,6 +564,8 @@ def _lines() -> list[Row]:
         pipe("argv0-named-dashes", "argv0 -- x", ""),
         Row("argv0-not-executable", "argv0 ./f x", files={"f": "#!/bin/sh\n"}),
         Row("argv0-without-interpreter", "chmod +x f; argv0 ./f x", files={"f": "echo\n"}),
+        pipe("argv0-signals-are-default", f"argv0 {SHOW_SIGNALS}".replace("sed", "sed x", 1), ""),
+        pipe("argv0-signals-ignored", f"trap '' PIPE HUP; argv0 {SHOW_SIGNALS}".replace("sed", "sed x", 1), ""),
         pipe("argv0-path-unset", "p=$(command -v argv0); unset PATH; $p printf x 'found\\n'", ""),
         pipe("argv0-path-empty", "p=$(command -v argv0); PATH=; export PATH; $p printf x", ""),
         pipe("argv0-path-denied-then-found", "PATH=$PWD:$PATH argv0 printf x 'found\\n'", "", files={"printf": ""}),
