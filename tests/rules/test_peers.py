@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.peer("tcprules", "tcprulescheck")
 OURS = tool("tcprules")
 CHECK = tool("tcprulescheck")
-slow_start = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+slow_start = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 class C:
