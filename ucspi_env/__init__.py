@@ -142,7 +142,7 @@ def connection(
 
         environ = dict(os.environ)  # which takes its time over each variable that is not there
         fd = 0 if fd is None else fd
-    found = identify(environ, Facts() if fd is None else Facts.observe(fd), trust=trust)
+    found = identify(environ, Facts() if fd is None else Facts.observe(fd, trust=trust), trust=trust)
     if strict and found.evidence == "unconfirmed":
         from ucspi_env._errors import UnconfirmedPeerError
 

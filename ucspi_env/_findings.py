@@ -131,14 +131,14 @@ def stale_user(environ: Environ, name: str, uid: int) -> Problem:
     )
 
 
-def duplicate(environ: Environ, name: str, times: int) -> Problem:
+def duplicate(environ: Environ, name: str, times: int, used: str) -> Problem:
     """One name, several values."""
     return _problem(
         environ,
         "duplicate-variable",
         "warning",
         name,
-        f"{name} stands {times} times in the environment: the first is used; a shell keeps the last",
+        f"{name} stands {times} times in the environment: the {used} is used; a shell keeps the last",
         "do not put a shell between the super-server and the program",
     )
 

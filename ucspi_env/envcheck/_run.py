@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
         raise usage(NAME, SYNOPSIS, "run needs a program")
     chosen = {"trust": "kernel", "fd": "0"} | dict(options)
     trust, fd = trusted(chosen["trust"]), descriptor(chosen["fd"])
-    report = make_report(own_environ(), Facts.observe(fd), trust=trust)
+    report = make_report(own_environ(), Facts.observe(fd, trust=trust), trust=trust)
     if "json" in chosen:
         import json
 

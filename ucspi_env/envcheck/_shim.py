@@ -124,8 +124,9 @@ def main(arguments: Sequence[str]) -> int:
         raise usage(NAME, SYNOPSIS, f"--ipv6 is refuse, pass or map, not {chosen['ipv6']!a}")
     network = stand_in_network(where) if how == "map" else None
     environ = own_environ()
+    trust = trusted(chosen["trust"], SYNOPSIS)
     try:
-        found = identify(environ, Facts.observe(), trust=trusted(chosen["trust"], SYNOPSIS))
+        found = identify(environ, Facts.observe(trust=trust), trust=trust)
     except UCSPIError as error:
         raise fatal(NAME, str(error)) from None
     remote = found.remote

@@ -148,7 +148,7 @@ def main(ctx: click.Context, as_json: bool, trust: str, fd: int) -> None:
     """
     if ctx.invoked_subcommand is not None:
         return
-    report = make_report(own_environ(), Facts.observe(fd), trust=trust)
+    report = make_report(own_environ(), Facts.observe(fd, trust=trust), trust=trust)
     if as_json:
         _put_json(report)
     elif report["verdict"] != "nothing":
