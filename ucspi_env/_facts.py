@@ -140,9 +140,10 @@ class Facts(Value):
         first = observe_descriptor(fd)
         if first.inet:
             # Two questions only the raw environment can answer: stunnel's pair, and a PROXY wrapper that appends.
-            doubtful = (_loopback_pair(first) and "REMOTE_HOST" in os.environ) or "proxy" in (
-                trust,
-                os.environ.get("UCSPI_TRUST"),
+            doubtful = (
+                trust == "proxy"
+                or "UCSPI_TRUST" in os.environ
+                or (_loopback_pair(first) and "REMOTE_HOST" in os.environ)
             )
             return cls(((fd, first),), fd=fd, duplicates=_duplicate_names() if doubtful else ())
         descriptors = {fd: first}

@@ -325,7 +325,7 @@ class _Case:
                 raise claim.error
         from ucspi_env import _findings
 
-        raise _findings.nothing(self.environ, self.facts.fd)
+        raise _findings.nothing(self.environ, self.facts.fd, asked=bool(self.facts.descriptors))
 
     # -- the answer --
 

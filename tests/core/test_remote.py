@@ -282,6 +282,8 @@ def test_unix_callers_have_no_address() -> None:
 def test_a_local_address_that_nobody_knows() -> None:
     with pytest.raises(ucspi_env.MissingVariableError, match="xinetd"):
         ucspi_env.local({"REMOTE_HOST": "192.0.2.1"})
+    with pytest.raises(ucspi_env.MissingVariableError, match="TCPLOCALIP is of no use: s6"):
+        ucspi_env.local({"PROTO": "TCP", "TCPREMOTEIP": "192.0.2.1", "TCPLOCALIP": "::", "TCPCONNNUM": "0"})
 
 
 def test_observing_does_not_close_or_change_the_descriptor() -> None:
