@@ -19,6 +19,7 @@ DECOYS = {
     "TCP6INTERFACE": "old0", "TCPREMOTEHOST": "old.example", "TCP6REMOTEHOST": "old.example", "TCPREMOTEINFO": "old",
     "TCP6REMOTEINFO": "old", "TCPLOCALHOST": "old.example", "TCP6REMOTEIP": "2001:db8::bad", "PROTO": "OLD",
     "SSLREMOTEIP": "2001:db8::bad", "REMOTE_ADDR": "2001:db8::bad", "SOCAT_PEERADDR": "[2001:db8::bad]",
+    "RELAY_PEERADDR": "[2001:db8::bad]", "RELAY_SOCKADDR": "[2001:db8::bad]", "RELAY_PEERPORT": "old",
     "UCSPI_PROXY_PEER": "127.0.0.1:1", "SSH_CONNECTION": "2001:db8::bad 1 2001:db8::1 2",
 }  # fmt: skip
 REMOTE = (

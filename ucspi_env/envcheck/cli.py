@@ -324,6 +324,7 @@ def env(
     """
     from ucspi_env._build import build
     from ucspi_env._dialects import dialect as find
+    from ucspi_env._dialects import without_socat
     from ucspi_env.envcheck._matrix import on_dual_stack
 
     try:
@@ -343,7 +344,11 @@ def env(
     special = on_dual_stack(change.set, row.name, caller, called) if mapped and not as_ipv6 else {}
     variables = change.set | special
     if program:
-        environ = change.apply(own_environ()) | special
+        if as_json or as_shell:
+            raise click.UsageError(
+                "--json and --shell print an environment; PROG is run in it, and prints what it likes"
+            )
+        environ = change.apply(without_socat(own_environ())) | special
         ctx.exit(_perform(program, environ, None if unix else (caller, called), transport, mapped=mapped))
     if as_json:
         _put_json(variables)
