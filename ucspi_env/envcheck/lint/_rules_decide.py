@@ -381,8 +381,8 @@ def substring_match(unit: Unit) -> Iterator[Hit]:
 _MASK: Final = re.compile(
     r"\b32\s*-\s*\(?\s*[$@]?\w+|0x[fF]{8}(?:[uU]?[lL]{0,2})\s*\)?\s*(?:<<|>>)|~\s*0[uU]?[lL]*\s*<<(?!\s*\(?\s*8)|<<\s*\(?\s*32\s*-|\bip2long\s*\([^()]*\)\s*&|2\s*\*\*\s*\(?\s*32\s*-|pow\(2,\s*\(?32\s*-|-1\s*<<\s*\(?\s*32|4294967295|0xffffffff\s*<<"
     r"|s_addr\s*&\s*(?:htonl\s*\(\s*)?0x[fF]{2,6}0{2,6}\b"
-    r"|\b\w*(?:bits|mask|masklen|cidr|prefix|prefix_?len|network_size|netsize)\w*\s*(?:<=?|>=?)\s*32\b"
 )
+_LONGEST_MASK: Final = re.compile(r"[<>]=?\s*32\b")
 _DOTTED_MASK: Final = re.compile(r"255\.(?:255|0)\.(?:255|0)\.\d{1,3}\Z")
 
 
@@ -432,10 +432,20 @@ def v4_netmask_math(unit: Unit) -> Iterator[Hit]:
             continue
         if search(r"AF_INET6|in6_|ipv6|IPv6|v6", context):
             continue
-        if found[0].endswith("32") and search(r"\b128\b", unit.bare[max(0, found.start() - 3000) : found.end() + 3000]):
-            continue
         yield Hit(found.start(), "a 32-bit mask: no IPv6 network can be matched")
         yield from _shifted(unit, found)
+    for found in _LONGEST_MASK.finditer(unit.bare):
+        named = search(
+            r"(?i)(?:bits|mask|cidr|prefix|network_size|netsize)\w*\s*\Z",
+            unit.bare[max(0, found.start() - 40) : found.start()],
+        )
+        if (
+            named
+            and search(r"(?i)(?<![a-z])ip|addr|netmask|cidr|subnet", unit.scope_text(found.start()))
+            and not search(r"AF_INET6|in6_|ipv6|IPv6|v6", unit.scope_text(found.start()))
+            and not search(r"\b128\b", unit.bare[max(0, found.start() - 3000) : found.end() + 3000])
+        ):
+            yield Hit(found.start() - len(named[0]), "no more than 32 bits: no IPv6 network can be matched")
     yield from _dotted_masks(unit)
     for use in unit.uses_of("ip", strong=True):
         glued = re.compile(r"[\"'}]?\s*(?:\.\s*)?[\"']?/(?:8|16|24|32)\b").match(unit.code, use.end)

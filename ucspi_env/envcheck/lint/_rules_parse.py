@@ -381,9 +381,10 @@ def ipv4_parsers(unit: Unit) -> Iterator[tuple[str, int, Use | None]]:
                 and "FILTER_FLAG_IPV6" not in unit.code[call.open : call.close]
             ):
                 yield "FILTER_FLAG_IPV4", use.start, use
-        method = re.compile(r"[^;\n]{0,24}\.parse::<(?:std::net::)?Ipv4Addr>\(\)").match(unit.code, use.end)
-        if method and unit.language == "rust" and not _has_twin(unit, use):
-            yield "Ipv4Addr", use.start, use
+        if unit.language == "rust":
+            method = re.compile(r"[^;\n]{0,24}\.parse::<(?:std::net::)?Ipv4Addr>\(\)").match(unit.code, use.end)
+            if method and not _has_twin(unit, use):
+                yield "Ipv4Addr", use.start, use
         if unit.language == "haskell" and search(r"::\s*(?:Maybe\s+)?IPv4\b", unit.statement_text(use.start)):
             yield "IPv4", use.start, use
     if unit.family == "rust" and "Ipv4Addr" in unit.bare:
@@ -502,15 +503,18 @@ def first_colon_split(unit: Unit) -> Iterator[Hit]:
 
 def _c_fields(unit: Unit) -> Iterator[Hit]:
     """Where a line is cut into fields at ":" and one of them is compared with the address."""
-    for found in re.finditer(r"(\w+)\s*=\s*(?:strtok|strsep)(?:_r)?\s*\(", unit.bare):
+    if "strtok" not in unit.bare and "strsep" not in unit.bare:
+        return
+    for found in re.finditer(r"\bstr(?:tok|sep)(?:_r)?\s*\(", unit.bare):
         close = unit.closing(found.end() - 1)
-        if not re.search(r",\s*\":\"", unit.code[found.end() : min(close, found.end() + 120)]):
+        stored = re.search(r"(\w+)\s*=\s*\Z", unit.bare[max(0, found.start() - 60) : found.start()])
+        if not stored or not re.search(r",\s*\":\"", unit.code[found.end() : min(close, found.end() + 120)]):
             continue
         for use in unit.uses_between(close, close + 600):
             call = unit.call(use.start)
             if use.kind == "ip" and use.strong and call is not None and re.search(r"cmp|diff|equal", call.last):
                 others = [unit.argument_text(call, index) for index in range(2) if index != call.index]
-                if found[1] in others:
+                if stored[1] in others:
                     yield Hit(found.start(), "cuts at the first colon, of which IPv6 text has many")
                     break
 
@@ -764,7 +768,7 @@ def _mapped_literals(unit: Unit) -> Iterator[Hit]:
         if unit.family == "c" and not search(r"\(", unit.code[start : literal.start]):
             continue
         yield Hit(literal.start, "knows one spelling of a mapped address; ::ffff:c000:201 is another")
-    for found in re.finditer(r"\bV4MAPPREFIX\b", unit.bare if unit.family == "c" else ""):
+    for found in re.finditer(r"\bV4MAPPREFIX\b", unit.bare if "V4MAPPREFIX" in unit.bare else ""):
         call = unit.call(found.start())
         if call is not None and search(r"equal|cmp|diff|start", call.name):
             yield Hit(found.start(), "knows one spelling of a mapped address; ::ffff:c000:201 is another")

@@ -277,7 +277,9 @@ def db_column_too_short(unit: Unit) -> Iterator[Hit]:
     References:
         MySQL INET6_ATON, PostgreSQL inet.
     """
-    if not search(r"(?i)char\s*\(|char2?\s*\(|\bint", unit.code):
+    if not search(
+        r"(?i)char2?\s*\(\s*\d|varying\s*\(" if unit.language != "sql" else r"(?i)char2?\s*\(|\bint", unit.code
+    ):
         return
     for found in _COLUMN.finditer(unit.code):
         length = int(found[2]) if len(found[2]) < 6 else 0

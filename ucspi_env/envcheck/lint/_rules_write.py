@@ -47,6 +47,7 @@ def address_literal_brackets(unit: Unit) -> Iterator[Hit]:
     if (
         unit.family in ("c", "go", "rust")
         and unit.in_scope
+        and ("bracket" in unit.bare or "Bracket" in unit.bare)
         and not search(r"(?i)ip_?v?6_?scan_?bracket|ip6_?scan", unit.bare)
     ):
         for found in re.finditer(r"\b(ip_?scan_?bracket|ScanBracket)\s*\(", unit.bare, re.IGNORECASE):

@@ -645,7 +645,7 @@ class _Flow:
             gap = bare[max(0, call.open - 20) : call.open]
             start = call.open - (len(gap) - len(gap.rstrip())) - len(call.name)
             yield Use(max(start, 0), min(call.close + 1, len(bare)), content, kind, strong=True, direct=True)
-        if self.unit.family == "c":
+        if self.unit.family == "c" and "getprotoenv" in bare:
             for match in re.finditer(r"\bgetprotoenv\s*\(\s*(?:0|NULL)\s*\)", bare):
                 yield Use(match.start(), match.end(), "PROTO", "proto", strong=True, direct=True)
         if unit.language in ("perl", "sh"):
