@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support import Server, call
+from tests.support import Namespace, Server, call
 from ucspi_env.tools._board import Board, SharedLimits
 from ucspi_env.tools._limits import WAITING_LIMIT, Limits
 
@@ -186,3 +186,18 @@ def test_who_is_turned_away_can_be_told_why(tcpserver: Callable[..., Server]) ->
     with socket.create_connection(("127.0.0.1", server.port)):
         server.wait_for_line(" ok ")
         assert call(server.port, half_close=False).data == b"421 too many connections\r\n"
+
+
+@pytest.mark.netns
+def test_callers_of_one_64_share_what_one_source_may_have(
+    tcpserver: Callable[..., Server], netns: Callable[..., Namespace]
+) -> None:
+    inside = netns("2001:db8:0:1::1/128", "2001:db8:0:1:ffff::2/128", "2001:db8:0:2::1/128")
+    server = tcpserver("-vRHl0", "-C1", "::", "0", "cat", namespace=inside)
+    with inside.socket() as held:
+        held.bind(("2001:db8:0:1::1", 0))
+        held.connect(("::1", server.port))
+        server.wait_for_line(" ok ")
+        for source, answer in (("2001:db8:0:1:ffff::2", b""), ("2001:db8:0:2::1", b"x")):
+            assert call(server.port, "::1", b"x", source=source, over=inside.socket()).data == answer
+        assert ":[2001:db8:0:1:ffff::2]:" in server.wait_for_line("tcpserver: limit ")

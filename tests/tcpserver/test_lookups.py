@@ -58,6 +58,8 @@ def zone() -> Iterator[dict[str, str]]:
         ("-pRl0", "127.0.0.10", "0 unset unset unset"),
         ("-pRl0", "127.0.0.4", "0 unset unset unset"),
         ("-pRl0", "::1", "0 home6.example unset home6.example"),
+        ("-6pRl0", "127.0.0.9", "0 joe.example unset joe.example"),
+        ("-6pRl0", "127.0.0.10", "0 unset unset unset"),
         ("-Rl0", "::1", "0 home6.example unset home6.example"),
     ],
 )

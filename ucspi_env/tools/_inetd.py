@@ -163,7 +163,7 @@ def _inetd_services(where: str, words: list[str], default_host: str) -> Iterator
         separator = ":" if ":" in owner else "."
         service.user, _, service.group = owner.partition(separator)
         _drop_root(service)
-        if any(word[0] in "'\"" for word in service.argv):
+        if any(word.startswith(("'", '"')) for word in service.argv):
             service.notes.append("quotes in arguments are passed on as most inetds do; FreeBSD's takes them away")
         _explain_tcpd(service)
         yield service

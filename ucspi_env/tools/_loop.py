@@ -115,11 +115,18 @@ class Loop:
     def _watch(self, wanted: bool) -> None:
         if wanted == self._watching:
             return
-        self._watching = wanted
-        for listener in self._listeners:
-            if wanted:
+        watched = [] if wanted else [*self._listeners]
+        try:
+            while wanted and len(watched) < len(self._listeners):
+                listener = self._listeners[len(watched)]
                 self._selector.register(listener, selectors.EVENT_READ, listener)
-            else:
+                watched.append(listener)
+        except OSError as error:  # no memory, or no watches left for this user (epoll(7))
+            self._pause("wait for callers", error)
+            wanted = False
+        self._watching = wanted
+        if not wanted:
+            for listener in watched:
                 self._selector.unregister(listener)
 
     def _timeout(self) -> float | None:
@@ -148,17 +155,17 @@ class Loop:
                 if error.errno in BROKEN:
                     raise fatal("tcpserver", "unable to accept", error) from None
                 if error.errno in OVERLOAD:
-                    self._pause(error)
+                    self._pause("accept", error)
                     return
                 continue
             self._short = False
             self._reception.receive(sock, peer)
 
-    def _pause(self, error: OSError) -> None:
+    def _pause(self, what: str, error: OSError) -> None:
         self._paused_until = time.monotonic() + OVERLOAD_PAUSE
         if not self._short:
             self._short = True
-            self._reception.warn(f"unable to accept, trying again every {OVERLOAD_PAUSE:g} s: {error_text(error)}")
+            self._reception.warn(f"unable to {what}, trying again every {OVERLOAD_PAUSE:g} s: {error_text(error)}")
 
     # --- Signals ------------------------------------------------------------------------------------------------------
 

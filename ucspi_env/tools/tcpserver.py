@@ -15,6 +15,7 @@ Options are those of ucspi-tcp's tcpserver with the IPv6 patch (its manual page;
     --lifetime s        end a program that runs for longer: SIGTERM, and SIGKILL 5 s later
     --rlimit name=n     limit what each program may use (setrlimit(2): nofile=64, as=256M); more than once for several
     --no-new-privs      nothing that is run can gain privileges (Linux)
+    --keep-caps names   with -u or -U: programs keep these of root's capabilities(7), net_bind_service for one
     --log-format json   one JSON object per event instead of ucspi-tcp's lines (djb)
     --metrics path      count, and tell Prometheus at this UNIX socket
     --preload           the program is a Python script: its imports are done once, it runs by fork(2)
@@ -78,6 +79,7 @@ WORDS = (
         "lifetime=",
         "rlimit=",
         "no-new-privs",
+        "keep-caps=",
         "per-source=",
         "exempt=",
         "limit-message=",
@@ -131,6 +133,7 @@ class Config(Value):
         balancers, header_timeout: ``--proxy``, ``--proxy-timeout`` in seconds.
         drain, lifetime: seconds, or None.
         rlimits, no_new_privs: ``--rlimit`` (numbers of resources with their limits), ``--no-new-privs``.
+        keep_caps: ``--keep-caps``: numbers of capabilities.
         log_format: ``"djb"`` or ``"json"``.
         metrics: where to listen for readers of metrics, or None.
         workers: processes that accept connections.
@@ -153,6 +156,7 @@ class Config(Value):
         "ident",
         "identity",
         "interface",
+        "keep_caps",
         "keep_env",
         "kill_options",
         "lifetime",
@@ -207,6 +211,7 @@ class Config(Value):
     lifetime: float | None
     rlimits: tuple[tuple[int, int], ...]
     no_new_privs: bool
+    keep_caps: tuple[int, ...]
     log_format: str
     metrics: str | None
     handlers: Handlers | None
@@ -266,6 +271,7 @@ def parse(arguments: Sequence[str]) -> Config:
             lifetime=_lifetime(last),
             rlimits=_rlimits([value for option, value in options if option == "rlimit"], last),
             no_new_privs="no-new-privs" in last,
+            keep_caps=_keep_caps(last),
             log_format=_log_format(last.get("log-format", "djb")),
             metrics=last.get("metrics"),
             handlers=_handlers(last),
@@ -390,6 +396,19 @@ def _rlimits(texts: Sequence[str], last: Mapping[str, str]) -> tuple[tuple[int, 
         raise usage(NAME, SYNOPSIS, f"option rlimit: {error}") from None
 
 
+def _keep_caps(last: Mapping[str, str]) -> tuple[int, ...]:
+    if "keep-caps" not in last:
+        return ()
+    if not {"u", "U"} & set(last):
+        raise usage(NAME, SYNOPSIS, "option keep-caps needs option u or option U")
+    from ucspi_env.tools._capabilities import read_names
+
+    try:
+        return read_names(last["keep-caps"])
+    except ValueError as error:
+        raise usage(NAME, SYNOPSIS, f"option keep-caps: {error}") from None
+
+
 def _log_format(text: str) -> str:
     if text not in ("djb", "json"):
         raise usage(NAME, SYNOPSIS, f"option log-format takes djb or json, not {text!r}")
@@ -464,12 +483,24 @@ def _metric_socket(config: Config) -> MetricSocket | None:
 
 def _become(config: Config, environ: Mapping[str, str]) -> None:
     """Give up what is not needed to serve."""
+    if config.keep_caps:
+        from ucspi_env.tools import _capabilities
+
+        _capabilities.prepare(NAME)
+        _give_up_root(config, environ)
+        _capabilities.keep(NAME, config.keep_caps)
+    else:
+        _give_up_root(config, environ)
+
+
+def _give_up_root(config: Config, environ: Mapping[str, str]) -> None:
     if config.rlimits or config.no_new_privs:
         from ucspi_env.tools import _confine
 
         import_module("ctypes")
         _privileges.become(NAME, _privileges.choose(NAME, config.identity, environ))
-        _confine.check_limits(NAME, config.rlimits)
+        if config.rlimits:
+            _confine.check_limits(NAME, config.rlimits)
         if config.no_new_privs:
             _confine.renounce_privileges(NAME)
     else:
