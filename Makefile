@@ -1,7 +1,7 @@
 # make demo    start the bundled tcpserver, call it over IPv4 and IPv6, compare its answers with the kernel's
 # make test    ruff, mypy --strict, pytest
 # make docs-test   the commands of all pages, and what they print; a part of make test
-# make bench   the benchmarks, beside the programs of other packages that are installed
+# make bench   the benchmarks, beside the programs of other packages that are installed; draws docs/benchmarks.svg again
 # make fuzz    any bytes to every parser, FUZZ seconds for each; guided by coverage where atheris can be installed
 # make soak    SOAK seconds (600) of mixed traffic, with everything going wrong meanwhile; fails if anything is lost
 #

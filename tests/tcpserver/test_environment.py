@@ -21,6 +21,7 @@ DECOYS = {
     "TCP6INTERFACE": "old0", "TCPREMOTEHOST": "old.example", "TCP6REMOTEHOST": "old.example", "TCPREMOTEINFO": "old",
     "TCP6REMOTEINFO": "old", "TCPLOCALHOST": "old.example", "TCP6REMOTEIP": "2001:db8::bad", "PROTO": "OLD",
     "SSLREMOTEIP": "2001:db8::bad", "REMOTE_ADDR": "2001:db8::bad", "SOCAT_PEERADDR": "[2001:db8::bad]",
+    "RELAY_PEERADDR": "[2001:db8::bad]", "RELAY_SOCKADDR": "[2001:db8::bad]", "RELAY_PEERPORT": "old",
     "UCSPI_PROXY_PEER": "127.0.0.1:1", "SSH_CONNECTION": "2001:db8::bad 1 2001:db8::1 2",
 }  # fmt: skip
 REMOTE = (
@@ -141,6 +142,13 @@ def test_remembered_environments_are_the_same_as_made_ones(name: str) -> None:
     recalled = environments.recall("key", 2222)
     assert recalled is None or recalled == environments.make(Endpoint("192.0.2.9", 2222), local)
     assert environments.recall("other", 2222) is None
+
+
+def test_environments_are_made_of_the_bytes_that_the_server_was_started_with() -> None:
+    environments = Environments({"NAME": os.fsdecode(b"caf\xe9"), "WIDE": "\u20ac"})
+    made = environments.make(Endpoint("192.0.2.9", 1), Endpoint("192.0.2.1", 25))
+    assert (made[b"NAME"], made[b"WIDE"]) == (b"caf\xe9", "\u20ac".encode())
+    assert made[b"TCPREMOTEIP"] == b"192.0.2.9"
 
 
 def test_the_usual_dialect_is_remembered() -> None:

@@ -14,9 +14,10 @@ from ucspi_env.tools._program import run_program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from typing import Any, Protocol
 
+    from ucspi_env.tools._environments import Environ
     from ucspi_env.tools._tasks import Tasks
 
     class Reports(Protocol):
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
             """
             ...
 
-        def launch(self, fd: int, environ: Mapping[str, str]) -> int:
+        def launch(self, fd: int, environ: Environ) -> int:
             """Start the program with descriptor ``fd`` as its connection and return its process id.
 
             0 means that the answer will be a report, `Reports.launched` or `Reports.refused`, and that ``fd`` must stay
@@ -98,7 +99,9 @@ class SpawnLauncher:
         self._argv = [os.fsencode(word) for word in argv]
         self._name = argv[0]
         options: dict[str, Any] = {"setsigmask": (), "setsigdef": tuple(default_signals)}
-        self._options = {**options, "setpgroup": 0} if own_group else options
+        if own_group:
+            options["setpgroup"] = 0
+        self._options = options
         # Looking along PATH before spawning: a failing exec(2) in a new process is far dearer than a failing stat(2).
         self._search = "/" not in self._name
         self._posix_spawn = os.posix_spawn
@@ -116,13 +119,13 @@ class SpawnLauncher:
     def reload(self) -> None:
         """As `Launcher.reload`: the program is read for each connection."""
 
-    def launch(self, fd: int, environ: Mapping[str, str]) -> int:
+    def launch(self, fd: int, environ: Environ) -> int:
         """As `Launcher.launch`."""
         actions = [(os.POSIX_SPAWN_DUP2, fd, 0), (os.POSIX_SPAWN_DUP2, fd, 1)]
         if not self._search:
             return self._posix_spawn(self._name, self._argv, environ, file_actions=actions, **self._options)
 
-        def spawn(path: str, _argv: Sequence[str], environ: Mapping[str, str]) -> int:
+        def spawn(path: str, _argv: Sequence[str], environ: Environ) -> int:
             os.stat(path)
             return self._posix_spawn(path, self._argv, environ, file_actions=actions, **self._options)
 

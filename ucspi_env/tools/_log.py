@@ -15,6 +15,7 @@ Rule 3: an IPv4 caller looks as it did before there was IPv6, unless ``-6`` asks
 
 from __future__ import annotations
 
+import os
 from ipaddress import IPv4Address
 
 from ucspi_env._address import djb_text, djb_text6
@@ -38,7 +39,7 @@ def field(text: str | None) -> str:
     """
     if not text:
         return ""
-    raw = text.encode("utf-8", "surrogateescape").translate(_SHOWN).decode("ascii")
+    raw = os.fsencode(text).translate(_SHOWN).decode("ascii")
     return raw if len(raw) < FIELD_LIMIT else f"{raw[:FIELD_LIMIT]}..."
 
 

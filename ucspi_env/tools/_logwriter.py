@@ -17,6 +17,7 @@ import stat
 import time
 from collections import deque
 
+from ucspi_env.tools._program import as_bytes
 from ucspi_env.tools._tasks import Wait
 
 TYPE_CHECKING = False
@@ -167,8 +168,7 @@ class _Output:
 
 
 def _encoded(text: str) -> bytes:
-    """Undecodable bytes of arguments leave as they came."""
-    return text.encode("utf-8", "surrogateescape") + b"\n"
+    return as_bytes(text) + b"\n"
 
 
 def utc_now() -> str:

@@ -8,6 +8,7 @@ are not in the selector, so that nothing spins.
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
 import selectors
@@ -21,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from ucspi_env.tools._reception import Reception
     from ucspi_env.tools._signals import SignalWatch
@@ -35,6 +37,10 @@ BROKEN = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP, errno.EFA
 ACCEPTS_PER_TURN = 64
 LAUNCHES_PER_TURN = 4  # before the kernel's queues are looked at again: a program's start takes up to a millisecond
 STOP_GRACE = 2.0  # seconds for connections still in their look-ups when SIGTERM comes
+LONGEST_SLEEP = 86400.0  # seconds; epoll_wait(2) counts milliseconds in an int
+
+# A socket address of IPv4 has two parts, one of IPv6 four.
+_FAMILIES = {2: _socket.AF_INET, 4: _socket.AF_INET6}
 
 SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
@@ -128,7 +134,7 @@ class Loop:
             return 0
         times = [self._tasks.next_deadline(), self._paused_until, self._grace_ends, self._drain_ends]
         due = min((at for at in times if at is not None), default=None)
-        return None if due is None else max(0.0, due - time.monotonic())
+        return None if due is None else max(0.0, min(due - time.monotonic(), LONGEST_SLEEP))
 
     def _on_time(self, now: float) -> None:
         self._tasks.on_time(now)
@@ -142,7 +148,7 @@ class Loop:
             if not self._reception.open():
                 return
             try:
-                sock, peer = listener.accept()
+                sock, peer = _accept(listener)
             except BlockingIOError:
                 return
             except OSError as error:
@@ -223,3 +229,12 @@ class Loop:
             return False
         self._reception.warn(f"stopping, programs still running: {self._reception.running()}")
         return True
+
+
+def _accept(listener: socket.socket) -> tuple[_socket.socket, Any]:
+    """accept(2), with the socket as the C half of the module has it.
+
+    `socket.accept` makes enums of the listener's family and type first, which takes longer than the system call.
+    """
+    fd, peer = getattr(listener, "_accept")()  # noqa: B009 - type checkers do not know it
+    return _socket.socket(_FAMILIES[len(peer)], _socket.SOCK_STREAM, 0, fd), peer

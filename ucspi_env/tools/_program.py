@@ -17,10 +17,11 @@ from ucspi_env.tools._errtext import error_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from typing import NoReturn, TypeVar
 
     T = TypeVar("T")
+    EnvironT = TypeVar("EnvironT")
 
 EXIT_USAGE = 100
 EXIT_TROUBLE = 111
@@ -47,6 +48,14 @@ def usage(program: str, synopsis: str, *complaints: str) -> Stop:
     return Stop(EXIT_USAGE, *(f"{program}: {complaint}" for complaint in complaints), f"{program}: usage: {synopsis}")
 
 
+def as_bytes(text: str) -> bytes:
+    """A message: bytes of arguments and of the environment leave as they came, whatever the locale made of them."""
+    try:
+        return os.fsencode(text)
+    except UnicodeEncodeError:  # words that did not come in by the locale, of a file for instance
+        return text.encode("utf-8", "surrogateescape")
+
+
 def write_line(text: str, fd: int = 2) -> None:
     """Write one line in one write(2); undecodable bytes of arguments leave as they came.
 
@@ -54,7 +63,7 @@ def write_line(text: str, fd: int = 2) -> None:
     nowhere left to report it to.
     """
     try:
-        os.write(fd, text.encode("utf-8", "surrogateescape") + b"\n")
+        os.write(fd, as_bytes(text) + b"\n")
     except OSError:
         return
 
@@ -140,12 +149,15 @@ def scan_options(
 
 
 def leading_number(text: str) -> int:
-    """C's scan_ulong: the number that the leading ASCII digits spell, 0 where there are none. Never wraps."""
+    """C's scan_ulong: the number that the leading ASCII digits spell, 0 where there are none. Never wraps.
+
+    Of a number beyond 10 ** 18 that much is true that it is one.
+    """
     end = 0
     while end < len(text) and text[end] in "0123456789":
         end += 1
-    # Python refuses to read numbers of many thousand digits; whatever has a thousand is out of every range.
-    return int(text[:end].lstrip("0")[:1000] or "0")
+    # What has 19 digits is out of every range that is checked, whatever follows, and still a float and a C long.
+    return int(text[:end].lstrip("0")[:19] or "0")
 
 
 def tcp_port(program: str, word: str) -> int:
@@ -170,8 +182,8 @@ def tcp_port(program: str, word: str) -> int:
 
 def run_program(
     argv: Sequence[str],
-    environ: Mapping[str, str],
-    launch: Callable[[str, Sequence[str], Mapping[str, str]], T],
+    environ: EnvironT,
+    launch: Callable[[str, Sequence[str], EnvironT], T],
     search_path: str | None = None,
 ) -> T:
     """Find ``argv[0]`` as ucspi-tcp does and hand it to ``launch`` (`os.execve`, or something around `os.posix_spawn`).

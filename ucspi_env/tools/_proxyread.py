@@ -19,7 +19,7 @@ from ucspi_env.tools._errtext import error_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from socket import socket
+    from _socket import socket
 
     from ucspi_env.proxy import ProxyHeader
     from ucspi_env.tools._tasks import Task
@@ -62,7 +62,7 @@ def read_header(fd: int, timeout: float) -> ProxyHeader:
     """
     import select
 
-    until = time.monotonic() + timeout
+    until = time.monotonic() + min(timeout, 86400.0)  # poll(2) counts milliseconds in an int
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     data = b""

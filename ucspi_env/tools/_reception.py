@@ -16,6 +16,7 @@ process id 0 and no ``end`` follows.
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import errno
 import os
@@ -27,6 +28,7 @@ from collections import deque
 
 from ucspi_env._errors import DialectError, ProxyError
 from ucspi_env._model import Endpoint
+from ucspi_env.tools._environments import encoded
 from ucspi_env.tools._errtext import error_text
 from ucspi_env.tools._launch import is_fork_failure
 from ucspi_env.tools._metrics import (
@@ -44,13 +46,13 @@ from ucspi_env.tools._tasks import Wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import Any, TypeAlias
 
     from ucspi_env._networks import Networks
     from ucspi_env.proxy import ProxyHeader
     from ucspi_env.tools._board import SharedLimits
-    from ucspi_env.tools._environments import Environments
+    from ucspi_env.tools._environments import Environ, Environments
     from ucspi_env.tools._launch import Launcher
     from ucspi_env.tools._limits import Limits, Said
     from ucspi_env.tools._log import Lines
@@ -144,7 +146,7 @@ class Call:
 
     __slots__ = ("_local", "_name", "_peer", "_remote", "balancer", "entry", "header", "key", "since", "sock", "task")
 
-    def __init__(self, sock: socket.socket, peer: SocketAddress) -> None:
+    def __init__(self, sock: _socket.socket, peer: SocketAddress) -> None:
         self.sock = sock
         self._peer = peer
         self._name: SocketAddress = sock.getsockname()
@@ -277,7 +279,7 @@ class Reception:
 
     # --- The way ------------------------------------------------------------------------------------------------------
 
-    def receive(self, sock: socket.socket, peer: SocketAddress) -> None:
+    def receive(self, sock: _socket.socket, peer: SocketAddress) -> None:
         """Take a connection that was just accepted."""
         self._metrics.count(ACCEPTED)
         try:
@@ -292,8 +294,11 @@ class Reception:
             sock.setblocking(True)
         if settings.kill_options and len(peer) == _IPV4_ADDRESS:
             # Nothing to kill, or nothing to be done about it: as in C, no reason to turn anybody away.
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, b"")
+            # No length, as C says it: with bytes Python would try two other ways to read its arguments before.
+            try:  # noqa: SIM105 - contextlib.suppress takes longer than the system call
+                sock.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, None, 0)
+            except OSError:
+                pass
         if settings.no_delay:
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -476,18 +481,18 @@ class Reception:
         if call is not None:
             self._fail(call, error)
 
-    def _environment(self, call: Call, decision: Decision | None) -> Mapping[str, str]:
+    def _environment(self, call: Call, decision: Decision | None) -> Environ:
         environ = self._environments.recall(call.key, call.port) if call.key is not None else None
         if environ is None:
             environ = self._environments.make(call.remote, self._named_local(call))
             if call.key is not None:
                 self._environments.remember(call.key, environ)
             elif call.header is not None and call.balancer is not None:
-                environ |= self._proxy.proxy_variables(call.header, call.balancer)
+                environ |= encoded(self._proxy.proxy_variables(call.header, call.balancer))
         if decision is not None:
             for name in decision.unset:
-                environ.pop(name, None)
-            environ |= decision.environment
+                environ.pop(os.fsencode(name), None)
+            environ |= encoded(dict(decision.environment))
         return environ
 
     def reaped(self, pid: int, status: int) -> None:
@@ -634,7 +639,7 @@ def end_program(pid: int, number: int) -> None:
             os.kill(pid, number)
 
 
-def send_all(sock: socket.socket, data: bytes, timeout: float) -> Task[None]:
+def send_all(sock: _socket.socket, data: bytes, timeout: float) -> Task[None]:
     """Write everything, as a task, without changing the socket's mode.
 
     Raises:
@@ -648,7 +653,7 @@ def send_all(sock: socket.socket, data: bytes, timeout: float) -> Task[None]:
             data = data[sock.send(data, socket.MSG_DONTWAIT) :]
 
 
-def starts_like_header(sock: socket.socket, grace: float) -> Task[bool]:
+def starts_like_header(sock: _socket.socket, grace: float) -> Task[bool]:
     """Whether the first bytes are those of a PROXY header, as a task that leaves them in the socket's buffer.
 
     Silence, or a start that is not decided when the grace is over, is no header.

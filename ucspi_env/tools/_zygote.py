@@ -25,6 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from ucspi_env.tools._environments import Environ
     from ucspi_env.tools._launch import Reports
     from ucspi_env.tools._tasks import Outcome, Task, Tasks
 
@@ -314,7 +315,7 @@ class ForkLauncher:
         self._zygote.start(tasks, reports)
         self._watchdog.start(tasks)
 
-    def launch(self, fd: int, environ: Mapping[str, str]) -> int:
+    def launch(self, fd: int, environ: Environ) -> int:
         """As `Launcher.launch`; the process id comes later."""
         reports = self._reports
 
@@ -419,9 +420,9 @@ def send(channel: socket.socket, head: bytes, payload: bytes, fds: Sequence[int]
             os.close(fd)
 
 
-def pack_environ(environ: Mapping[str, str]) -> bytes:
+def pack_environ(environ: Environ) -> bytes:
     """An environment as it travels."""
-    return os.fsencode("\0".join([f"{name}={value}" for name, value in environ.items()]))
+    return b"\0".join([b"%b=%b" % variable for variable in environ.items()])
 
 
 def become_subreaper() -> None:
@@ -446,7 +447,7 @@ def _above(fd: int) -> int:
 
 
 def _text(report: bytes) -> str:
-    return report[protocol.REPORT.size :].decode("utf-8", "surrogateescape")
+    return os.fsdecode(report[protocol.REPORT.size :])
 
 
 # --- Which interpreter ------------------------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ def replace(path: str, content: bytes) -> None:
         with os.fdopen(fd, "wb") as file:
             file.write(content)
         os.rename(temporary, path)
-    except OSError:
+    except BaseException:
         os.unlink(temporary)
         raise
 

@@ -300,7 +300,7 @@ def _operands(operands: Sequence[str], *, listen_fds: bool) -> tuple[str | None,
 def _seconds(option: str, text: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise usage(NAME, SYNOPSIS, f"option {option} takes a number, not {text!r}")
-    return int(text)
+    return leading_number(text)
 
 
 def _positive(last: Mapping[str, str], option: str) -> int | None:
