@@ -98,7 +98,14 @@ def test_an_ordinary_user_may_become_nobody_else() -> None:
 
 @pytest.mark.peer("strace")
 @pytest.mark.parametrize(
-    "more", [[], ["--no-new-privs"], ["--rlimit=core=0", "--lifetime=60"], ["--keep-caps=chown", "--metrics=metrics"]]
+    "more",
+    [
+        [],
+        ["--no-new-privs"],
+        ["--rlimit=core=0", "--lifetime=60"],
+        ["--keep-caps=chown", "--metrics=metrics"],
+        ["--workers=2"],
+    ],
 )
 def test_nothing_is_imported_once_privileges_are_given_up(tmp_path: Path, more: list[str]) -> None:
     """The user may not be able to read this package: everything has to be there before."""
@@ -106,7 +113,17 @@ def test_nothing_is_imported_once_privileges_are_given_up(tmp_path: Path, more: 
     (tmp_path / "rules").mkdir()
     (tmp_path / "rules" / "ip4").mkdir()
     tmp_path.chmod(0o755)
-    command = ["strace", "-D", "-qq", "-o", str(trace), "-e", "trace=setuid,openat,open", *tool("tcpserver")]
+    command = [
+        "strace",
+        "-D",
+        *(["-f"] if "--workers=2" in more else []),
+        "-qq",
+        "-o",
+        str(trace),
+        "-e",
+        "trace=setuid,openat,open",
+        *tool("tcpserver"),
+    ]
     environ = {"PATH": os.environ["PATH"], "DNSCACHEIP": "127.0.0.1:9"}
     options = ["-v1", "-unobody", "-pC5", "-Bhi", "--proxy", "127.0.0.1", "-x", str(tmp_path / "rules"), "--drain", "1"]
     with Server([*command, *options, *more, "0", "0", "nosuch"], env=environ, cwd=tmp_path) as server:

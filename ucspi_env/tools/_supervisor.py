@@ -27,6 +27,7 @@ from ucspi_env.tools._metrics import ACCEPTED, DROPPED, STARTED, Metrics
 from ucspi_env.tools._program import Stop, fatal, start
 from ucspi_env.tools._reception import ERRORS, VERBOSE
 from ucspi_env.tools._tasks import Wait
+from ucspi_env.tools._zygote import become_subreaper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -138,8 +139,6 @@ class Supervisor:
         Raises:
             Stop: one of them has ended, and has said why.
         """
-        from ucspi_env.tools._zygote import become_subreaper
-
         become_subreaper()
         self._before = set(children())
         self._selector.register(self._signals, selectors.EVENT_READ)
@@ -428,7 +427,8 @@ def nothing() -> None:
 def children() -> list[int]:
     """The process ids of our children (proc(5)), zombies included; none where the kernel does not tell."""
     try:
-        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
+        # As bytes: a codec would be imported, and privileges are gone.
+        with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:
             return [int(word) for word in file.read().split()]
     except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
         return []
