@@ -95,10 +95,10 @@ def kill(server: Server, worker: int) -> int:
     workers = re.compile(rb"tcpserver")
 
     def come() -> bool:
-        fresh[:] = [
-            pid for pid in set(children(server.pid)) - others
-            if pid != worker and workers.search(Path(f"/proc/{pid}/cmdline").read_bytes())
-        ]  # fmt: skip
+        for pid in set(children(server.pid)) - others - {worker}:
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a program that has ended since
+                if workers.search(Path(f"/proc/{pid}/cmdline").read_bytes()):
+                    fresh.append(pid)
         return bool(fresh)
 
     until(come)
@@ -291,10 +291,16 @@ def test_a_killed_supervisor_leaves_programs_and_no_worker(launcher: Callable[..
             caller.shutdown(socket.SHUT_WR)
             assert caller.makefile("rb").read() == b"x"
     server.wait_for_silence()  # no worker and no zygote holds the log
-    with socket.socket() as next_one:
-        next_one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        next_one.bind(("127.0.0.1", server.port))
-        next_one.listen()
+
+    def free() -> bool:
+        with socket.socket() as next_one, contextlib.suppress(OSError):
+            next_one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            next_one.bind(("127.0.0.1", server.port))
+            next_one.listen()
+            return True
+        return False
+
+    until(free)  # a process that ends closes the log before what it listens on
 
 
 def test_term_hup_and_usr1_are_for_all(tcpserver: Callable[..., Server]) -> None:
