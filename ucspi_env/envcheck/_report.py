@@ -10,7 +10,7 @@ from ucspi_env._model import Endpoint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Any, TypeAlias
 
     from ucspi_env._facts import Descriptor, Facts
@@ -298,11 +298,13 @@ def json_text(data: object, indent: int | None = None) -> str:
     return json.dumps(_decoded(data), indent=indent)
 
 
-def _decoded(data: object) -> object:
+def _decoded(data: Any) -> Any:
     if isinstance(data, dict):
-        return {_decoded(name): _decoded(value) for name, value in data.items()}
+        members: dict[Any, Any] = data
+        return {_decoded(name): _decoded(value) for name, value in members.items()}
     if isinstance(data, (list, tuple)):
-        return [_decoded(value) for value in data]
+        values: Iterable[Any] = data
+        return [_decoded(value) for value in values]
     if isinstance(data, str) and not data.isascii():
         return data.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return data

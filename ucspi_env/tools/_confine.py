@@ -39,7 +39,7 @@ def read_limits(texts: Iterable[str]) -> tuple[tuple[int, int], ...]:
     """
     import resource
 
-    limits = []
+    limits: list[tuple[int, int]] = []
     for text in texts:
         name, equals, value = text.partition("=")
         number = getattr(resource, f"RLIMIT_{name.upper()}", None) if name.isascii() else None

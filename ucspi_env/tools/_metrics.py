@@ -49,7 +49,7 @@ class Metrics:
     __slots__ = ("_cells",)
 
     def __init__(self, cells: MutableSequence[float] | memoryview[float] | None = None) -> None:
-        self._cells: MutableSequence[float] | memoryview[float] = [0] * CELLS if cells is None else cells
+        self._cells: MutableSequence[float] | memoryview[float] = [0.0] * CELLS if cells is None else cells
 
     def count(self, what: int, by: int = 1) -> None:
         """Count one more of ``what``, ``ACCEPTED`` for example."""

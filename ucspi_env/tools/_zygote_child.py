@@ -330,7 +330,7 @@ class Script:
         ours = sys.modules["__main__"]
         module = type(sys)("__main__")
         loader = type(ours.__loader__)
-        names: dict[str, Any] = vars(module)
+        names: dict[str, Any] = module.__dict__
         names.update(
             __loader__=loader("__main__", self._path),  # type: ignore[call-arg,misc]  # importlib's SourceFileLoader
             __builtins__=vars(ours)["__builtins__"],
