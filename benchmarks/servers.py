@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Self
 
 from tests.support.peers import ROOT, peers
-from ucspi_env.tools import tcpserver
+from ucspi_env.tools._serverconfig import WORDS
 
 SLOTS = 64
 BACKLOG = 128
@@ -26,7 +26,7 @@ PLACE = ("127.0.0.1", "0")
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
 PATIENCE = 20.0  # seconds for a server to listen, or to end
 
-WORKERS = "workers=" in tcpserver.WORDS
+WORKERS = "workers=" in WORDS
 DEBIAN = "Debian tcpserver"
 OURS = "ucspi-tcpserver"
 OURS_TWO = f"{OURS} --workers 2"

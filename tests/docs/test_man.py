@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.docs import ROOT
-from ucspi_env.tools import tcpclient, tcpserver
+from ucspi_env.tools import _serverconfig, tcpclient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ def test_pages_have_the_same_headings(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "letters", "words"),
     [
-        ("ucspi-tcpserver", tcpserver.LETTERS, tcpserver.WORDS),
+        ("ucspi-tcpserver", _serverconfig.LETTERS, _serverconfig.WORDS),
         ("ucspi-tcpclient", tcpclient.LETTERS, tcpclient.WORDS),
     ],
 )

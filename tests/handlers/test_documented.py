@@ -35,7 +35,7 @@ def test_the_example_runs_in_every_way(tcpserver: Callable[..., Server], tmp_pat
 
 
 def test_every_option_of_the_page_is_one_of_the_program() -> None:
-    from ucspi_env.tools.tcpserver import WORDS
+    from ucspi_env.tools._serverconfig import WORDS
 
     named = set(re.findall(r"--([a-z][a-z-]+)", PAGE.read_text()))
     assert named <= {word.rstrip("=") for word in WORDS}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tests.soak.callers import BALANCERS, DENIED, WORD
 from tests.support import Server, tool
-from ucspi_env.tools.tcpserver import WORDS
+from ucspi_env.tools._serverconfig import WORDS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support import Server, call, listening, tool
-from ucspi_env.tools.tcpserver import ERRORS, QUIET, SYNOPSIS, VERBOSE, parse
+from ucspi_env.tools._log import ERRORS, QUIET, VERBOSE
+from ucspi_env.tools._serverconfig import SYNOPSIS, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable

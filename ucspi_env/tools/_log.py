@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ucspi_env._model import Endpoint
 
 NAME = "tcpserver"
+QUIET, ERRORS, VERBOSE = range(3)
+"""How much is said: nothing, what goes wrong, everything (``-q``, ``-Q``, ``-v``)."""
 FIELD_LIMIT = 100  # bytes of a name or an ident answer that are shown; C's
 _QUESTION = ord("?")
 # C0, DEL and C1, the latter as characters and as undecodable bytes.

@@ -31,6 +31,7 @@ from ucspi_env._model import Endpoint
 from ucspi_env.tools._environments import encoded
 from ucspi_env.tools._errtext import error_text
 from ucspi_env.tools._launch import is_fork_failure
+from ucspi_env.tools._log import ERRORS, VERBOSE
 from ucspi_env.tools._metrics import (
     ACCEPTED,
     DENIED_LIMIT,
@@ -77,14 +78,12 @@ _V1_START = b"PROXY "
 _INHERITS_MODE = not sys.platform.startswith("linux")
 _IPV4_ADDRESS = 2  # a socket address of IPv4 has two parts, one of IPv6 four
 
-QUIET, ERRORS, VERBOSE = range(3)
-
 
 class Settings:
     """What `Reception` needs to know of the command line.
 
     Attributes:
-        verbosity: `QUIET`, `ERRORS` or `VERBOSE`.
+        verbosity: `_log.QUIET`, `ERRORS` or `VERBOSE`.
         banner: bytes for every caller who is let in.
         no_delay: ``-D``.
         kill_options: ``-O``: IP options of the caller are not answered in kind.

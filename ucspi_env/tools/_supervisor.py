@@ -22,10 +22,10 @@ import time
 
 from ucspi_env.tools._board import SUPERVISOR
 from ucspi_env.tools._errtext import error_text
+from ucspi_env.tools._log import ERRORS, VERBOSE
 from ucspi_env.tools._loop import STOP_GRACE
 from ucspi_env.tools._metrics import ACCEPTED, DROPPED, STARTED, Metrics
 from ucspi_env.tools._program import Stop, fatal, start
-from ucspi_env.tools._reception import ERRORS, VERBOSE
 from ucspi_env.tools._tasks import Wait
 from ucspi_env.tools._zygote import become_subreaper
 
@@ -81,7 +81,7 @@ class Supervisor:
         tasks: what else this process does.
         signals: `_loop.SIGNALS`, watched.
         lines, say: the log; ``say`` takes its lines.
-        verbosity: what is said, `_reception.QUIET`, `ERRORS` or `VERBOSE`.
+        verbosity: what is said, `_log.QUIET`, `ERRORS` or `VERBOSE`.
         drain: seconds to wait for running programs after SIGTERM, or None: do not wait.
         reload: called on SIGHUP; ``reloaded`` when every worker has done so.
         stopping: called on the first SIGTERM.
