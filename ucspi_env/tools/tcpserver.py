@@ -394,8 +394,9 @@ class _Service:
     _log: LogWriter
 
     def __init__(self, config: Config, environments: Environments, lookups: Lookups) -> None:
-        for module in ("selectors", "ucspi_env.tools._logwriter", "ucspi_env.tools._loop", "ucspi_env.tools._tasks"):
-            import_module(module)
+        import_module("selectors")
+        for module in ("_logwriter", "_loop", "_metrics", "_reception", "_tasks"):
+            import_module(f"ucspi_env.tools.{module}")
         self._config = config
         self._environments = environments
         self._lookups = lookups
