@@ -141,6 +141,13 @@ def test_remembered_environments_are_the_same_as_made_ones(name: str) -> None:
     assert environments.recall("other", 2222) is None
 
 
+def test_environments_are_made_of_the_bytes_that_the_server_was_started_with() -> None:
+    environments = Environments({"NAME": os.fsdecode(b"caf\xe9"), "WIDE": "\u20ac"})
+    made = environments.make(Endpoint("192.0.2.9", 1), Endpoint("192.0.2.1", 25))
+    assert (made[b"NAME"], made[b"WIDE"]) == (b"caf\xe9", "\u20ac".encode())
+    assert made[b"TCPREMOTEIP"] == b"192.0.2.9"
+
+
 def test_the_usual_dialect_is_remembered() -> None:
     environments = Environments({})
     environments.remember("key", environments.make(Endpoint("::1", 1), Endpoint("::1", 2)))

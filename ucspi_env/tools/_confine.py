@@ -14,9 +14,10 @@ from ucspi_env.tools._program import fatal, run_program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from typing import NoReturn
 
+    from ucspi_env.tools._environments import Environ
     from ucspi_env.tools._launch import Reports
     from ucspi_env.tools._tasks import Tasks
 
@@ -139,7 +140,7 @@ class ConfiningLauncher:
     def reload(self) -> None:
         """As `Launcher.reload`: the program is read for each connection."""
 
-    def launch(self, fd: int, environ: Mapping[str, str]) -> int:
+    def launch(self, fd: int, environ: Environ) -> int:
         """As `Launcher.launch`: it returns when the program runs or has failed to, which a pipe tells."""
         reader, writer = os.pipe()
         try:
@@ -164,7 +165,7 @@ class ConfiningLauncher:
             raise OSError(number, os.strerror(number))
         return pid
 
-    def _become(self, fd: int, environ: Mapping[str, str], report: int) -> NoReturn:
+    def _become(self, fd: int, environ: Environ, report: int) -> NoReturn:
         """In the child: everything that the program needs, then the program."""
         number = errno.EINVAL
         try:
@@ -192,5 +193,5 @@ class ConfiningLauncher:
             os.write(report, str(number).encode("ascii"))
             os._exit(111)
 
-    def _run(self, path: str, _argv: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
+    def _run(self, path: str, _argv: Sequence[str], environ: Environ) -> NoReturn:
         os.execve(path, self._argv, environ)

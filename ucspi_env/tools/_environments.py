@@ -2,9 +2,12 @@
 
 Writing a connection down is `ucspi_env.build`'s work, which takes some 20 µs. What it says about an address is the same
 for each connection between the same two, except for the caller's port; so that is kept, and only the port written anew.
+It is kept as the system wants it, in bytes: what is text would be encoded anew for each program.
 """
 
 from __future__ import annotations
+
+import os
 
 from ucspi_env._build import build
 from ucspi_env._dialects import dialect
@@ -15,6 +18,9 @@ from ucspi_env._variables import PROXY_PEER
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import TypeAlias
+
+    Environ: TypeAlias = Mapping[bytes, bytes]
 
 DEFAULT_DIALECT = "ucspi-tcp-ipv6"
 REMEMBERED = 64  # pairs of addresses; strangers choose one half, so it is bounded
@@ -30,7 +36,7 @@ class Environments:
         keep: leave alone what other dialects may have left in ``base`` (``--keep-env``).
 
     Attributes:
-        base: what each environment starts from.
+        base: what each environment starts from, as text.
 
     Raises:
         DialectError: there is no such dialect, or it is not for TCP servers.
@@ -54,29 +60,30 @@ class Environments:
             if self._own is None or name in self._own:
                 self._base.pop(name, None)
         self.base: Mapping[str, str] = self._base
+        self._template = encoded(self._base)
         self._port_variables = self._find_port_variables()
-        self._remembered: dict[object, dict[str, str]] = {}
+        self._remembered: dict[object, dict[bytes, bytes]] = {}
 
-    def make(self, remote: Endpoint, local: Endpoint) -> dict[str, str]:
+    def make(self, remote: Endpoint, local: Endpoint) -> dict[bytes, bytes]:
         """The environment for a connection, a new dictionary.
 
         Raises:
             DialectError: the dialect cannot carry it (an IPv6 caller in an IPv4-only one).
         """
-        return {**self._base, **self._build(remote, local).set}
+        return {**self._template, **encoded(self._build(remote, local).set)}
 
-    def recall(self, key: object, port: int) -> dict[str, str] | None:
+    def recall(self, key: object, port: int) -> dict[bytes, bytes] | None:
         """As `make`, if `remember` was called for this key; ``port`` is the caller's."""
         known = self._remembered.get(key)
         if known is None:
             return None
         environ = known.copy()
-        text = str(port)
+        text = b"%d" % port
         for name in self._port_variables or ():
             environ[name] = text
         return environ
 
-    def remember(self, key: object, environ: Mapping[str, str]) -> None:
+    def remember(self, key: object, environ: Environ) -> None:
         """Keep ``environ`` for connections that differ from this one in the caller's port alone."""
         if self._port_variables is None:
             return
@@ -88,7 +95,7 @@ class Environments:
         connection = Connection(remote=remote, local=local, dialect=self._dialect, evidence="kernel")
         return build(connection, self._dialect, as_ipv6=self._as_ipv6)
 
-    def _find_port_variables(self) -> tuple[str, ...] | None:
+    def _find_port_variables(self) -> tuple[bytes, ...] | None:
         """The variables that are the caller's port and nothing else; None where the port is part of another text."""
         names: set[str] = set()
         for remote, local in (("192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8::2")):
@@ -100,7 +107,12 @@ class Environments:
             if any((one[name], two[name]) != ("1", "2") for name in different):
                 return None
             names |= different
-        return tuple(sorted(names))
+        return tuple(os.fsencode(name) for name in sorted(names))
+
+
+def encoded(environ: Mapping[str, str]) -> dict[bytes, bytes]:
+    """Variables as the system has them."""
+    return {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}
 
 
 def _names_of(dialect_name: str) -> frozenset[str]:

@@ -14,9 +14,10 @@ from ucspi_env.tools._program import run_program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from typing import Any, Protocol
 
+    from ucspi_env.tools._environments import Environ
     from ucspi_env.tools._tasks import Tasks
 
     class Reports(Protocol):
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
             """
             ...
 
-        def launch(self, fd: int, environ: Mapping[str, str]) -> int:
+        def launch(self, fd: int, environ: Environ) -> int:
             """Start the program with descriptor ``fd`` as its connection and return its process id.
 
             0 means that the answer will be a report, `Reports.launched` or `Reports.refused`, and that ``fd`` must stay
@@ -104,13 +105,13 @@ class SpawnLauncher:
     def reload(self) -> None:
         """As `Launcher.reload`: the program is read for each connection."""
 
-    def launch(self, fd: int, environ: Mapping[str, str]) -> int:
+    def launch(self, fd: int, environ: Environ) -> int:
         """As `Launcher.launch`."""
         actions = [(os.POSIX_SPAWN_DUP2, fd, 0), (os.POSIX_SPAWN_DUP2, fd, 1)]
         if not self._search:
             return self._posix_spawn(self._name, self._argv, environ, file_actions=actions, **self._options)
 
-        def spawn(path: str, _argv: Sequence[str], environ: Mapping[str, str]) -> int:
+        def spawn(path: str, _argv: Sequence[str], environ: Environ) -> int:
             os.stat(path)
             return self._posix_spawn(path, self._argv, environ, file_actions=actions, **self._options)
 

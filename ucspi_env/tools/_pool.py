@@ -18,8 +18,9 @@ from ucspi_env.tools._zygote import Request, Watchdog, Zygote, pack_environ, sen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
+    from ucspi_env.tools._environments import Environ
     from ucspi_env.tools._launch import Reports
     from ucspi_env.tools._tasks import Outcome, Task, Tasks
 
@@ -80,7 +81,7 @@ class PoolLauncher:
         self._watchdog.start(tasks)
         tasks.start(self._listen(), _surface)
 
-    def launch(self, fd: int, environ: Mapping[str, str]) -> int:
+    def launch(self, fd: int, environ: Environ) -> int:
         """As `Launcher.launch`: with an idle process the answer comes at once."""
         data = pack_environ(environ)
         while self._idle:

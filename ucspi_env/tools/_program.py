@@ -17,10 +17,11 @@ from ucspi_env.tools._errtext import error_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from typing import NoReturn, TypeVar
 
     T = TypeVar("T")
+    EnvironT = TypeVar("EnvironT")
 
 EXIT_USAGE = 100
 EXIT_TROUBLE = 111
@@ -170,8 +171,8 @@ def tcp_port(program: str, word: str) -> int:
 
 def run_program(
     argv: Sequence[str],
-    environ: Mapping[str, str],
-    launch: Callable[[str, Sequence[str], Mapping[str, str]], T],
+    environ: EnvironT,
+    launch: Callable[[str, Sequence[str], EnvironT], T],
     search_path: str | None = None,
 ) -> T:
     """Find ``argv[0]`` as ucspi-tcp does and hand it to ``launch`` (`os.execve`, or something around `os.posix_spawn`).

@@ -27,18 +27,19 @@ from collections import deque
 
 from ucspi_env._errors import DialectError, ProxyError
 from ucspi_env._model import Endpoint
+from ucspi_env.tools._environments import encoded
 from ucspi_env.tools._errtext import error_text
 from ucspi_env.tools._launch import is_fork_failure
 from ucspi_env.tools._tasks import Wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import Any, TypeAlias
 
     from ucspi_env._networks import Networks
     from ucspi_env.proxy import ProxyHeader
-    from ucspi_env.tools._environments import Environments
+    from ucspi_env.tools._environments import Environ, Environments
     from ucspi_env.tools._launch import Launcher
     from ucspi_env.tools._limits import Limits
     from ucspi_env.tools._log import Lines
@@ -460,18 +461,18 @@ class Reception:
         if call is not None:
             self._fail(call, error)
 
-    def _environment(self, call: Call, decision: Decision | None) -> Mapping[str, str]:
+    def _environment(self, call: Call, decision: Decision | None) -> Environ:
         environ = self._environments.recall(call.key, call.port) if call.key is not None else None
         if environ is None:
             environ = self._environments.make(call.remote, self._named_local(call))
             if call.key is not None:
                 self._environments.remember(call.key, environ)
             elif call.header is not None and call.balancer is not None:
-                environ |= self._proxy.proxy_variables(call.header, call.balancer)
+                environ |= encoded(self._proxy.proxy_variables(call.header, call.balancer))
         if decision is not None:
             for name in decision.unset:
-                environ.pop(name, None)
-            environ |= decision.environment
+                environ.pop(os.fsencode(name), None)
+            environ |= encoded(dict(decision.environment))
         return environ
 
     def reaped(self, pid: int, status: int) -> None:

@@ -25,6 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from ucspi_env.tools._environments import Environ
     from ucspi_env.tools._launch import Reports
     from ucspi_env.tools._tasks import Outcome, Task, Tasks
 
@@ -313,7 +314,7 @@ class ForkLauncher:
         self._zygote.start(tasks)
         self._watchdog.start(tasks)
 
-    def launch(self, fd: int, environ: Mapping[str, str]) -> int:
+    def launch(self, fd: int, environ: Environ) -> int:
         """As `Launcher.launch`; the process id comes later."""
         reports = self._reports
 
@@ -418,9 +419,9 @@ def send(channel: socket.socket, head: bytes, payload: bytes, fds: Sequence[int]
             os.close(fd)
 
 
-def pack_environ(environ: Mapping[str, str]) -> bytes:
+def pack_environ(environ: Environ) -> bytes:
     """An environment as it travels."""
-    return os.fsencode("\0".join([f"{name}={value}" for name, value in environ.items()]))
+    return b"\0".join([b"%b=%b" % variable for variable in environ.items()])
 
 
 def become_subreaper() -> None:
