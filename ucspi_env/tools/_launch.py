@@ -87,7 +87,9 @@ class SpawnLauncher:
         self._argv = [os.fsencode(word) for word in argv]
         self._name = argv[0]
         options: dict[str, Any] = {"setsigmask": (), "setsigdef": tuple(default_signals)}
-        self._options = {**options, "setpgroup": 0} if own_group else options
+        if own_group:
+            options["setpgroup"] = 0
+        self._options = options
         # Looking along PATH before spawning: a failing exec(2) in a new process is far dearer than a failing stat(2).
         self._search = "/" not in self._name
         self._posix_spawn = os.posix_spawn

@@ -8,6 +8,7 @@ are not in the selector, so that nothing spins.
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
 import selectors
@@ -21,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from ucspi_env.tools._reception import Reception
     from ucspi_env.tools._signals import SignalWatch
@@ -35,6 +37,9 @@ BROKEN = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP, errno.EFA
 ACCEPTS_PER_TURN = 64  # of one listening socket, before the others get their turn
 LAUNCHES_PER_TURN = 4  # before the kernel's queues are looked at again: a program's start takes up to a millisecond
 STOP_GRACE = 2.0  # seconds for connections still in their look-ups when SIGTERM comes
+
+# A socket address of IPv4 has two parts, one of IPv6 four.
+_FAMILIES = {2: _socket.AF_INET, 4: _socket.AF_INET6}
 
 SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
@@ -136,7 +141,7 @@ class Loop:
             if not self._reception.open():
                 return
             try:
-                sock, peer = listener.accept()
+                sock, peer = _accept(listener)
             except BlockingIOError:
                 return
             except OSError as error:
@@ -209,3 +214,12 @@ class Loop:
             return False
         self._warn(f"stopping, programs still running: {self._reception.running()}")
         return True
+
+
+def _accept(listener: socket.socket) -> tuple[_socket.socket, Any]:
+    """accept(2), with the socket as the C half of the module has it.
+
+    `socket.accept` makes enums of the listener's family and type first, which takes longer than the system call.
+    """
+    fd, peer = getattr(listener, "_accept")()  # noqa: B009 - type checkers do not know it
+    return _socket.socket(_FAMILIES[len(peer)], _socket.SOCK_STREAM, 0, fd), peer

@@ -19,7 +19,7 @@ from ucspi_env.tools._errtext import error_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from socket import socket
+    from _socket import socket
 
     from ucspi_env.proxy import ProxyHeader
     from ucspi_env.tools._tasks import Task

@@ -16,6 +16,7 @@ process id 0 and no ``end`` follows.
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import errno
 import os
@@ -133,7 +134,7 @@ class Call:
 
     __slots__ = ("_local", "_name", "_peer", "_remote", "balancer", "entered", "header", "key", "since", "sock", "task")
 
-    def __init__(self, sock: socket.socket, peer: SocketAddress) -> None:
+    def __init__(self, sock: _socket.socket, peer: SocketAddress) -> None:
         self.sock = sock
         self._peer = peer
         self._name: SocketAddress = sock.getsockname()
@@ -266,7 +267,7 @@ class Reception:
 
     # --- The way ------------------------------------------------------------------------------------------------------
 
-    def receive(self, sock: socket.socket, peer: SocketAddress) -> None:
+    def receive(self, sock: _socket.socket, peer: SocketAddress) -> None:
         """Take a connection that was just accepted."""
         self._metrics.accepted += 1
         try:
@@ -281,8 +282,11 @@ class Reception:
             sock.setblocking(True)
         if settings.kill_options and len(peer) == _IPV4_ADDRESS:
             # Nothing to kill, or nothing to be done about it: as in C, no reason to turn anybody away.
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, b"")
+            # No length, as C says it: with bytes Python would try two other ways to read its arguments before.
+            try:  # noqa: SIM105 - contextlib.suppress takes longer than the system call
+                sock.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, None, 0)
+            except OSError:
+                pass
         if settings.no_delay:
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -615,7 +619,7 @@ def end_program(pid: int, number: int) -> None:
             os.kill(pid, number)
 
 
-def send_all(sock: socket.socket, data: bytes, timeout: float) -> Task[None]:
+def send_all(sock: _socket.socket, data: bytes, timeout: float) -> Task[None]:
     """Write everything, as a task, without changing the socket's mode.
 
     Raises:
@@ -629,7 +633,7 @@ def send_all(sock: socket.socket, data: bytes, timeout: float) -> Task[None]:
             data = data[sock.send(data, socket.MSG_DONTWAIT) :]
 
 
-def starts_like_header(sock: socket.socket, grace: float) -> Task[bool]:
+def starts_like_header(sock: _socket.socket, grace: float) -> Task[bool]:
     """Whether the first bytes are those of a PROXY header, as a task that leaves them in the socket's buffer.
 
     Silence, or a start that is not decided when the grace is over, is no header.
