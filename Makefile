@@ -1,7 +1,7 @@
 # make demo    start the bundled tcpserver, call it over IPv4 and IPv6, compare its answers with the kernel's
 # make test    ruff, mypy --strict, pytest
 # make docs-test   the commands of all pages, and what they print; a part of make test
-# make bench   the benchmarks, beside the programs of other packages that are installed
+# make bench   the benchmarks, beside the programs of other packages that are installed; draws docs/benchmarks.svg again
 # make fuzz    any bytes to every parser, FUZZ seconds for each; with atheris if that is installed
 #
 # Needs python3 with venv, and make. PYTHON= chooses the interpreter, VENV= where its environment is made, PYTEST= adds

@@ -1,28 +1,26 @@
 """Python behind tcpserver: --preload and --handler against the same script under Debian's tcpserver.
 
-Every server answers each caller with one line made of its environment. Rounds alternate between the servers. The peer
-is Debian's tcpserver with the script run by a bare `/usr/bin/python3`; a static C program under it is the second
-measure, for pooled handlers. All servers of ours run under the same `/usr/bin/python3`. What counts is the ratio.
-
-``--rounds N --seconds S --callers N`` change the load.
+Every server answers each caller by one byte, once it has found the caller in its environment. The peer is Debian's
+tcpserver with the script run by a bare `/usr/bin/python3`; a static C program under it is the second measure, for
+pooled handlers. All servers of ours run under the same `/usr/bin/python3`.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
-import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.bench_tcpserver import Server, load, percentile
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-ROOT = Path(__file__).resolve().parent.parent
+from benchmarks import results
+from benchmarks.bench_tcpserver import PROGRAM
+from benchmarks.load import NoCompilerError, compiled
+from benchmarks.rounds import compare, options, show
+from benchmarks.servers import DEBIAN, OPTIONS, OURS, PLACE, Server, debian, python
+
 PYTHON = "/usr/bin/python3"
-# What calls() of the other benchmark takes for a whole answer is the byte "x".
 SCRIPT = """#!/usr/bin/python3
 import os
 import socket
@@ -35,23 +33,14 @@ HANDLER = """
 def answer(session):
     session.writer.write(b"x" if session.remote.ip else b"")
 """
-LAUNCHER = """import sys
-sys.path.insert(0, {0!r})
-from ucspi_env.tools.tcpserver import run
-run()
-"""
-PROGRAM = 'int write(int, const void *, unsigned long); int main(void) { write(1, "x", 1); return 0; }\n'
+CHART = "Python for each connection"
+C_SCRIPT, C_STATIC = "C tcpserver, script", "C tcpserver, static C program"
+PRELOAD, REUSE = f"{OURS} --preload", f"{OURS} --handler --reuse"
 
 
 def main() -> int:
     """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--callers", type=int, default=32)
-    options = parser.parse_args()
-    debian = shutil.which("tcpserver", path="/usr/bin:/bin")
-    compiler = shutil.which("cc") or shutil.which("gcc")
+    how = options(__doc__, seconds=2.0)
     if not Path(PYTHON).exists():
         print(f"{PYTHON} is not here: nothing to run", file=sys.stderr)
         return 1
@@ -60,60 +49,61 @@ def main() -> int:
         script.write_text(SCRIPT)
         script.chmod(0o755)
         Path(directory, "app.py").write_text(HANDLER)
-        program = str(Path(directory, "program"))
-        if compiler:
-            subprocess.run(
-                [compiler, "-O2", "-static", "-x", "c", "-o", program, "-"], input=PROGRAM.encode(), check=True
-            )
-        # A bare environment: no site-packages of a developer on any side.
-        os.environ.clear()
-        os.environ["PATH"] = "/usr/bin:/bin"
         os.chdir(directory)
-        launcher = Path(directory, "tcpserver")
-        launcher.write_text(LAUNCHER.format(str(ROOT)))
-        ours = [PYTHON, "-I", "-S", str(launcher)]
-        rows = {}
-        if debian:
-            rows["C tcpserver, script"] = ([debian], str(script))
-            if compiler:
-                rows["C tcpserver, static program"] = ([debian], program)
+        ours = [*python(PYTHON), *OPTIONS]
+        rows: dict[str, list[str]] = {}
+        found = debian()
+        if found:
+            rows[C_SCRIPT] = [found, *OPTIONS, *PLACE, str(script)]
+            try:
+                rows[C_STATIC] = [found, *OPTIONS, *PLACE, compiled(PROGRAM, "-static")]
+            except NoCompilerError as error:
+                print(error, file=sys.stderr)
+                return 1
         else:
-            print("Debian's tcpserver is not installed (ucspi-tcp-ipv6): no ratios")
+            print(f"{DEBIAN} is not installed (package ucspi-tcp-ipv6): no ratios")
+        pooled = ["--handler", "--reuse", "10000", "--pool", "4"]
         rows |= {
-            "ours, script": (ours, str(script)),
-            "ours, --preload": ([*ours, "--preload"], str(script)),
-            "ours, --handler": ([*ours, "--handler"], "app:answer"),
-            "ours, --handler --reuse 10000": (
-                [*ours, "--handler", "--reuse", "10000", "--pool", "4"], "app:answer",
-            ),
-        }  # fmt: skip
-        measure(rows, options.rounds, options.seconds, options.callers)
+            f"{OURS}, script": [*ours, *PLACE, str(script)],
+            PRELOAD: [*ours, "--preload", *PLACE, str(script)],
+            f"{OURS} --handler": [*ours, "--handler", *PLACE, "app:answer"],
+            REUSE: [*ours, *pooled, *PLACE, "app:answer"],
+        }
+        servers = {name: Server(command) for name, command in rows.items()}
+        try:
+            rounds = compare(servers, how)
+        finally:
+            for server in servers.values():
+                server.stop()
+    show(rounds, how, C_SCRIPT, C_STATIC)
+
+    def ratio(name: str, base: str) -> float | None:
+        return rounds.rate_ratio(name, base) if base in rounds.names else None
+
+    wanted: dict[str, float] = {}
+    if found:
+        wanted[PRELOAD] = 8 * rounds.rate(C_SCRIPT)
+        wanted[REUSE] = max(60 * rounds.rate(C_SCRIPT), 3.5 * rounds.rate(C_STATIC))
+    results.save(
+        "2-handlers",
+        bars=[
+            results.bar(
+                CHART,
+                name,
+                rounds.rate(name),
+                rounds.tail(name),
+                ours=name.startswith(OURS),
+                goal=wanted.get(name),
+            )
+            for name in sorted(rounds.names, key=rounds.rate, reverse=True)
+        ],
+        goals=[
+            results.goal("a Python script, --preload", C_SCRIPT, "connections/s", ">=", 8, ratio(PRELOAD, C_SCRIPT)),
+            results.goal("a handler, --reuse", C_SCRIPT, "connections/s", ">=", 60, ratio(REUSE, C_SCRIPT)),
+            results.goal("a handler, --reuse", C_STATIC, "connections/s", ">=", 3.5, ratio(REUSE, C_STATIC)),
+        ],
+    )
     return 0
-
-
-def measure(rows: dict[str, tuple[list[str], str]], rounds: int, seconds: float, callers: int) -> None:
-    """Print the table."""
-    servers = {name: Server(command, program) for name, (command, program) in rows.items()}
-    rates: dict[str, list[float]] = {name: [] for name in servers}
-    tails: dict[str, list[float]] = {name: [] for name in servers}
-    try:
-        for server in servers.values():
-            load(server.port, callers, 0.3)
-        for number in range(rounds):
-            for name in list(servers)[:: 1 if number % 2 else -1]:
-                rate, latencies = load(servers[name].port, callers, seconds)
-                rates[name].append(rate)
-                tails[name].append(percentile(latencies, 0.99))
-    finally:
-        for server in servers.values():
-            server.stop()
-    bases = [statistics.median(rates[name]) for name in servers if name.startswith("C ")]
-    print(f"{callers} callers, {rounds} rounds of {seconds:g} s, medians; ratios to C tcpserver")
-    print(f"{'':32}{'conn/s':>9}{'p99 ms':>9}{'x script':>10}{'x static C':>12}")
-    for name in servers:
-        rate = statistics.median(rates[name])
-        ratios = [f"{rate / base:.2f}" for base in bases] + ["-"] * (2 - len(bases))
-        print(f"{name:32}{rate:9.0f}{statistics.median(tails[name]):9.1f}{ratios[0]:>10}{ratios[1]:>12}")
 
 
 if __name__ == "__main__":

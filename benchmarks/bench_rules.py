@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import filecmp
-import shutil
 import statistics
 import subprocess
 import sys
@@ -20,6 +19,9 @@ from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tests.support.peers import peers
 from ucspi_env.tools._rulesfile import RulesFile
 
 OURS = [sys.executable, "-I", "-m", "ucspi_env.tools.tcprules"]
@@ -105,7 +107,7 @@ def main() -> int:
     parser.add_argument("--rules", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    theirs = shutil.which("tcprules")
+    theirs = peers().find("ucspi-tcp-ipv6/tcprules")
     if theirs is None:
         print("tcprules (Debian's ucspi-tcp-ipv6) is not here: no ratios", file=sys.stderr)
     with tempfile.TemporaryDirectory() as scratch:

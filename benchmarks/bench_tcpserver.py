@@ -1,114 +1,107 @@
-"""tcpserver against Debian's: connections per second, latency, memory.
+"""A static program for each connection: tcpserver against Debian's and every other super-server; and its memory.
 
-Both servers run a static program that writes one byte, for 32 callers at once (`-RHl0`, full environment). Each round
-asks both, in turns, so that a busy moment of the machine hits both. What counts is the ratio; the absolute numbers are
-this machine's, with the callers on the same cores.
-
-``--rounds N --seconds S --callers N`` change the load, ``--memory`` adds the growth over 100,000 connections.
+All servers run a static program that writes one byte (ours and Debian's with `-RHl0`, all variables set). What counts
+is the ratio to the peer in the same round. ``--quick`` shows whether it works, and no more.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
-import selectors
-import shutil
-import signal
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from multiprocessing import Pipe, Process
-from multiprocessing.connection import Connection
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import results
+from benchmarks.load import NoCompilerError, compiled, load
+from benchmarks.rounds import Options, Rounds, compare, options, show
+from benchmarks.servers import (
+    DEBIAN,
+    ENVIRONMENT,
+    OURS,
+    OURS_TWO,
+    PLACE,
+    WORKERS,
+    Server,
+    debian,
+    others,
+    ours,
+    resident,
+)
+from benchmarks.servers import tcpservers as start
+
 PROGRAM = 'int write(int, const void *, unsigned long); int main(void) { write(1, "x", 1); return 0; }\n'
-OURS = [sys.executable, "-I", "-m", "ucspi_env.tools.tcpserver"]
-BASE = "Debian"
+# Says that it is there, and stays until the caller goes.
+IDLER = """
+long read(int, void *, unsigned long);
+int write(int, const void *, unsigned long);
+int main(void) { char byte; write(1, "x", 1); while (read(0, &byte, 1) > 0); return 0; }
+"""
+CHART = "A static program for each connection"
+HELD = 10_000
 BARE = "import os, select, signal, socket, time; print(flush=True); time.sleep(3600)"
 
 
-def calls(port: int, callers: int, until: float) -> list[float]:
-    """Keep ``callers`` connections going until a time; the latency of each that was answered, in seconds."""
-    selector = selectors.DefaultSelector()
-    latencies: list[float] = []
-
-    def start() -> None:
-        sock = socket.socket()
-        sock.setblocking(False)
-        sock.connect_ex(("127.0.0.1", port))
-        selector.register(sock, selectors.EVENT_READ, [time.perf_counter(), b""])
-
-    for _ in range(callers):
-        start()
-    while selector.get_map():
-        for key, _ in selector.select():
-            sock = key.fileobj
-            assert isinstance(sock, socket.socket)
-            try:
-                data = sock.recv(16)
-            except ConnectionResetError:
-                data, key.data[1] = b"", b""
-            if data:
-                key.data[1] += data
-                continue
-            now = time.perf_counter()
-            if key.data[1] == b"x":
-                latencies.append(now - key.data[0])
-            selector.unregister(sock)
-            sock.close()
-            if now < until:
-                start()
-    return latencies
+def speed(how: Options) -> tuple[list[results.Bar], list[results.Goal]]:
+    """Print the table of speeds."""
+    program = compiled(PROGRAM, "-static")
+    with tempfile.TemporaryDirectory() as directory:
+        servers = start(program)
+        servers |= others(program, Path(directory))
+        try:
+            rounds = compare(servers, how)
+        finally:
+            for server in servers.values():
+                server.stop()
+    show(rounds, how, DEBIAN)
+    best = OURS_TWO if OURS_TWO in rounds.names else OURS
+    return _bars(rounds), _goals(rounds, best)
 
 
-def _generator(port: int, callers: int, seconds: float, result: Connection) -> None:
-    result.send(calls(port, callers, time.perf_counter() + seconds))
+def _bars(rounds: Rounds) -> list[results.Bar]:
+    bounds = {OURS: 0.9, OURS_TWO: 1.05}
+    base = rounds.rate(DEBIAN) if DEBIAN in rounds.names else None
+    return [
+        results.bar(
+            CHART,
+            name,
+            rounds.rate(name),
+            rounds.tail(name),
+            ours=name in bounds,
+            goal=base * bounds[name] if base and name in bounds else None,
+        )
+        for name in sorted(rounds.names, key=rounds.rate, reverse=True)
+    ]
 
 
-def load(port: int, callers: int, seconds: float, processes: int = 2) -> tuple[float, list[float]]:
-    """Connections per second, and their latencies in seconds, sorted."""
-    generators = []
-    began = time.perf_counter()
-    for _ in range(processes):
-        reader, writer = Pipe(duplex=False)
-        generator = Process(target=_generator, args=(port, callers // processes, seconds, writer))
-        generator.start()
-        writer.close()
-        generators.append((generator, reader))
-    latencies: list[float] = []
-    for generator, reader in generators:
-        latencies += reader.recv()
-        generator.join()
-    return len(latencies) / (time.perf_counter() - began), sorted(latencies)
+def _goals(rounds: Rounds, best: str) -> list[results.Goal]:
+    def rate(name: str, base: str) -> float | None:
+        return rounds.rate_ratio(name, base) if {name, base} <= set(rounds.names) else None
 
+    def tail(name: str, base: str) -> float | None:
+        return rounds.tail_ratio(name, base) if {name, base} <= set(rounds.names) else None
 
-class Server:
-    """A running server that said its port with -1."""
-
-    def __init__(self, command: list[str], program: str) -> None:
-        self.process = subprocess.Popen([*command, "-1RHl0", "127.0.0.1", "0", program], stdout=subprocess.PIPE)
-        assert self.process.stdout is not None
-        self.port = int(self.process.stdout.readline())
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-
-def resident(pid: int) -> int:
-    """Resident memory in KiB."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0])
+    work = "a static program, {}"
+    goals = [
+        results.goal(work.format("one process"), DEBIAN, "connections/s", ">=", 0.9, rate(OURS, DEBIAN)),
+        results.goal(work.format("one process"), DEBIAN, "p99", "<=", 1.0, tail(OURS, DEBIAN)),
+        results.goal(work.format("--workers 2"), DEBIAN, "connections/s", ">=", 1.05, rate(OURS_TWO, DEBIAN)),
+        results.goal(work.format("--workers 2"), DEBIAN, "p99", "<=", 0.6, tail(OURS_TWO, DEBIAN)),
+    ]
+    which = work.format("--workers 2" if best == OURS_TWO else "one process")
+    for peer in ("s6-tcpserver + access", "systemd-socket-activate", "socat", "xinetd"):
+        goals.append(results.goal(which, peer, "connections/s", ">=", 1.5, rate(best, peer)))
+    return goals
 
 
 def bare_interpreter() -> int:
     """Resident memory in KiB of an interpreter that has imported what every server needs."""
-    with subprocess.Popen([sys.executable, "-I", "-c", BARE], stdout=subprocess.PIPE) as process:
+    command = [sys.executable, "-I", "-c", BARE]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=ENVIRONMENT) as process:
         assert process.stdout is not None
         process.stdout.readline()
         size = resident(process.pid)
@@ -116,85 +109,92 @@ def bare_interpreter() -> int:
     return size
 
 
-def percentile(latencies: list[float], share: float) -> float:
-    """In milliseconds."""
-    return latencies[min(len(latencies) - 1, int(len(latencies) * share))] * 1000
-
-
-def speed(program: str, peers: dict[str, list[str]], rounds: int, seconds: float, callers: int) -> None:
-    """Print the table of speeds."""
-    servers = {name: Server(command, program) for name, command in peers.items()}
-    rates: dict[str, list[float]] = {name: [] for name in servers}
-    tails: dict[str, list[float]] = {name: [] for name in servers}
-    middles: dict[str, list[float]] = {name: [] for name in servers}
-    for server in servers.values():
-        load(server.port, callers, 0.3)
-    for number in range(rounds):
-        for name in list(servers)[:: 1 if number % 2 else -1]:
-            rate, latencies = load(servers[name].port, callers, seconds)
-            rates[name].append(rate)
-            middles[name].append(percentile(latencies, 0.5))
-            tails[name].append(percentile(latencies, 0.99))
-    for server in servers.values():
-        server.stop()
-    print(
-        f"{callers} callers, {rounds} rounds of {seconds:g} s, medians; ratios to Debian's tcpserver in the same round"
-    )
-    print(f"{'':12}{'conn/s':>9}{'ratio':>8}{'p50 ms':>9}{'p99 ms':>9}{'ratio':>8}")
-    for name in servers:
-        numbers = (
-            f"{statistics.median(rates[name]):9.0f}{_ratio(rates, name)}"
-            f"{statistics.median(middles[name]):9.1f}{statistics.median(tails[name]):9.1f}{_ratio(tails, name)}"
+def memory(*, quick: bool) -> list[results.Goal]:
+    """Print resident memory: idle, as connections go by, and with many of them open."""
+    program = compiled(PROGRAM, "-static")
+    # As the interpreter that it is compared with: with site-packages.
+    own = [sys.executable, "-I", "-m", "ucspi_env.tools.tcpserver", "-1RHl0", *PLACE, program]
+    with Server(own) as server:
+        idle, bare = server.memory(), bare_interpreter()
+        print(
+            f"idle: {idle} KiB, a bare interpreter with os, select, signal, socket: {bare} KiB, ratio {idle / bare:.2f}"
         )
-        print(f"{name:12}{numbers}")
+        served, sizes = 0, []
+        steps = (1_000, 2_000) if quick else (10_000, 100_000)
+        for step in steps:
+            while served < step:
+                served += load(server.port, seconds=0.2 if quick else 2.0).answered
+            sizes.append(server.memory())
+            print(f"after {served} connections: {sizes[-1]} KiB")
+    growth = None if quick else float(sizes[1] - sizes[0])
+    return [
+        results.goal("memory, idle", "bare interpreter", "memory", "<=", 1.4, idle / bare),
+        results.goal("memory, from 10,000 to 100,000 connections", "itself", "growth, KiB", "<=", 256, growth),
+    ]
 
 
-def _ratio(values: dict[str, list[float]], name: str) -> str:
-    if BASE not in values:
-        return f"{'-':>8}"
-    pairs = zip(values[name], values[BASE], strict=True)
-    return f"{statistics.median(mine / theirs for mine, theirs in pairs):8.2f}"
+def held(count: int) -> results.Goal:
+    """Print the server's own memory with ``count`` connections open, each with an idle program."""
+    program = compiled(IDLER, "-static")
+    needed = count + 100
+    limit = int(os.sysconf("SC_OPEN_MAX"))
+    processes = int(Path("/proc/sys/kernel/pid_max").read_text())
+    size: int | None = None
+    if limit < needed or processes < count + count // 10 + 1000:
+        print(f"{count} connections held open: not possible here (descriptors: {limit}, process ids: {processes})")
+    else:
+        rows = ours()
+        found = debian()
+        commands = {**({DEBIAN: [found]} if found else {}), OURS: rows[OURS][: rows[OURS].index("-1RHl0")]}
+        for name, command in commands.items():
+            with Server([*command, "-1RHl0", "-c", str(count), "-b", "1024", *PLACE, program]) as server:
+                before = server.memory()
+                callers = [_held_call(server.port) for _ in range(count)]
+                now = server.memory()
+                if name == OURS:
+                    size = now
+                for caller in callers:
+                    caller.close()
+                each = (now - before) * 1024 / count
+                print(
+                    f"{count} connections held open by {name}: {now} KiB ({before} KiB before; {each:.0f} bytes each)"
+                )
+                _await_no_children(server.process.pid)
+    bound = 16.0 + HELD / 1024
+    measured = None if size is None or count != HELD else size / 1024
+    return results.goal(
+        f"{HELD:,} idle programs held open", "one process", "memory, MiB", "<=", round(bound, 1), measured
+    )
 
 
-def memory(program: str, growth: bool) -> None:
-    """Print resident memory, idle and as connections go by."""
-    server = Server(OURS, program)
-    idle, bare = resident(server.process.pid), bare_interpreter()
-    print(f"idle: {idle} KiB, a bare interpreter: {bare} KiB, ratio {idle / bare:.2f}")
-    if growth:
-        served, sizes = 0, {}
-        for goal in (10_000, 100_000):
-            while served < goal:
-                served += len(load(server.port, 32, 2.0)[1])
-            sizes[goal] = resident(server.process.pid)
-        print(f"after 10,000 connections: {sizes[10_000]} KiB, after 100,000: {sizes[100_000]} KiB")
-    server.stop()
+def _held_call(port: int) -> socket.socket:
+    """A connection whose program has said that it runs."""
+    sock = socket.create_connection(("127.0.0.1", port), timeout=60)
+    if sock.recv(1) != b"x":
+        raise OSError("the server has not run a program for each of them")
+    return sock
+
+
+def _await_no_children(pid: int) -> None:
+    """Let all programs end before the next server begins."""
+    until = time.monotonic() + 120
+    while Path(f"/proc/{pid}/task/{pid}/children").read_text() and time.monotonic() < until:
+        time.sleep(0.1)
 
 
 def main() -> int:
     """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--seconds", type=float, default=1.5)
-    parser.add_argument("--callers", type=int, default=32)
-    parser.add_argument("--memory", action="store_true", help="also watch memory grow; takes a minute")
-    options = parser.parse_args()
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        print("no C compiler: nothing to run", file=sys.stderr)
+    how = options(__doc__, rounds=7)
+    if not WORKERS:
+        print("this tcpserver has no --workers")
+    try:
+        bars, goals = speed(how)
+        goals += memory(quick=how.quick)
+        goals.append(held(200 if how.quick else HELD))
+    except NoCompilerError as error:
+        print(error, file=sys.stderr)
         return 1
-    peers = {"ours": OURS}
-    debian = shutil.which("tcpserver", path="/usr/bin:/bin")
-    if debian:
-        peers = {BASE: [debian], **peers}
-    else:
-        print("Debian's tcpserver is not installed (ucspi-tcp-ipv6): no ratios")
-    with tempfile.TemporaryDirectory() as directory:
-        program = str(Path(directory, "program"))
-        subprocess.run([compiler, "-O2", "-static", "-x", "c", "-o", program, "-"], input=PROGRAM.encode(), check=True)
-        os.environ.setdefault("TCPREMOTEHOST", "stale")
-        speed(program, peers, options.rounds, options.seconds, options.callers)
-        memory(program, options.memory)
+    results.save("1-tcpserver", bars=bars, goals=goals)
     return 0
 
 

@@ -4,7 +4,8 @@
  *
  * CALLERS connections are kept going for SECONDS; those that are open by then are seen to their end. One is answered if
  * the server sent exactly ANSWER (empty: anything) and then closed the connection in order. PATIENCE is how many seconds
- * one may take. On standard output: a line of counts, then the latencies of the answered ones as 32-bit microseconds in
+ * one may take. On standard output: a line with the microseconds from the start to the end of the last answer and the
+ * counts, then the latencies of the answered ones as 32-bit microseconds in
  * the machine's byte order. Whatever keeps *us* from calling (no port, no descriptor) ends the run: nothing would be
  * measured.
  *
@@ -42,7 +43,8 @@ static const char *answer;
 static size_t answer_length;
 static struct sockaddr_storage server;
 static socklen_t server_length;
-static unsigned long counts[OUTCOMES], in_time;
+static unsigned long counts[OUTCOMES];
+static int64_t started, last_answer;
 static uint32_t *latencies;
 static size_t room;
 static unsigned long active;
@@ -80,7 +82,7 @@ static void end(struct caller *caller, enum outcome outcome)
 
     if (outcome == ANSWERED) {
         note(time - caller->began);
-        in_time += time <= until;
+        last_answer = time;
     }
     ++counts[outcome];
     if (outcome == TIMED_OUT) {
@@ -215,8 +217,8 @@ int main(int argc, char **argv)
     if (!callers) die("unable to remember callers");
     poller = epoll_create1(EPOLL_CLOEXEC);
     if (poller < 0) die("unable to poll");
-    looked = now();
-    until = looked + (int64_t)(atof(argv[4]) * 1e6);
+    looked = started = last_answer = now();
+    until = started + (int64_t)(atof(argv[4]) * 1e6);
     for (unsigned long index = 0; index < number; ++index) call(callers + index);
     while (active) {
         int count = epoll_wait(poller, events, sizeof events / sizeof *events, 10);
@@ -228,7 +230,7 @@ int main(int argc, char **argv)
             looked = now();
         }
     }
-    printf("%lu", in_time);
+    printf("%lld", (long long)(last_answer - started));
     for (int outcome = 0; outcome < OUTCOMES; ++outcome) printf(" %lu", counts[outcome]);
     putchar('\n');
     fwrite(latencies, sizeof *latencies, counts[ANSWERED], stdout);

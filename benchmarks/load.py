@@ -31,16 +31,14 @@ class Tally(NamedTuple):
     """What became of the connections of one run.
 
     Attributes:
-        seconds: how long new ones were begun.
-        in_time: answered within that time; what `rate` is made of.
+        rate: answered connections per second, from the first call to the last answer.
         answered, wrong, empty, reset, refused, timed_out: every connection is one of these. Wrong: another answer, or
             a part of it. Empty: closed without a byte. Reset: by an RST, whatever came before. Timed out: not over
             when the caller's patience was, and abandoned.
         latencies: of the answered ones, from connect(2) to the end of the answer, in seconds, in ascending order.
     """
 
-    seconds: float
-    in_time: int
+    rate: float
     answered: int
     wrong: int
     empty: int
@@ -48,11 +46,6 @@ class Tally(NamedTuple):
     refused: int
     timed_out: int
     latencies: list[float]
-
-    @property
-    def rate(self) -> float:
-        """Answered connections per second."""
-        return self.in_time / self.seconds
 
     @property
     def failed(self) -> int:
@@ -120,18 +113,22 @@ def load(
         )
         for share in shares
     ]
-    counts = [0] * 7  # in the order of load.c, which is that of Tally
+    rate = 0.0
+    counts = [0] * 6  # in the order of load.c, which is that of Tally
     latencies = array("I")
     for process in running:
         output, _ = process.communicate()
         if process.returncode:
             raise subprocess.CalledProcessError(process.returncode, process.args)
         line, _, rest = output.partition(b"\n")
-        counts = [sum(pair) for pair in zip(counts, map(int, line.split()), strict=True)]
+        duration, *more = map(int, line.split())
+        if duration:
+            rate += more[0] * 1e6 / duration
+        counts = [sum(pair) for pair in zip(counts, more, strict=True)]
         latencies.frombytes(rest)
-    in_time, answered, wrong, empty, reset, refused, timed_out = counts
+    answered, wrong, empty, reset, refused, timed_out = counts
     seconds_each = sorted(value / 1e6 for value in latencies)
-    return Tally(seconds, in_time, answered, wrong, empty, reset, refused, timed_out, seconds_each)
+    return Tally(rate, answered, wrong, empty, reset, refused, timed_out, seconds_each)
 
 
 def main() -> int:
