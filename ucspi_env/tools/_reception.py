@@ -358,7 +358,10 @@ class Reception:
     def _on_names(self, call: Call, outcome: Outcome[tuple[Endpoint, Endpoint]]) -> None:
         # It fails as a whole if memory runs out: then nothing is known of the caller, as after any other failure.
         remote, local = (call.remote, self._named_local(call)) if outcome.error else outcome.result()
+        key = call.key
         call.rename(remote, local)
+        if key is not None:
+            call.key = (key, remote.host, remote.info, local.host)
         self._ready.append(call)
 
     def serve(self, most: int) -> None:
