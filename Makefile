@@ -2,7 +2,8 @@
 # make test    ruff, mypy --strict, pytest
 # make docs-test   the commands of all pages, and what they print; a part of make test
 # make bench   the benchmarks, beside the programs of other packages that are installed; draws docs/benchmarks.svg again
-# make fuzz    any bytes to every parser, FUZZ seconds for each; with atheris if that is installed
+# make fuzz    any bytes to every parser, FUZZ seconds for each; guided by coverage where atheris can be installed
+# make soak    SOAK seconds (600) of mixed traffic, with everything going wrong meanwhile; fails if anything is lost
 #
 # Needs python3 with venv, and make. PYTHON= chooses the interpreter, VENV= where its environment is made, PYTEST= adds
 # arguments: make test PYTHON=python3.13 VENV=.venv-3.13 PYTEST='-k rules'
@@ -14,9 +15,10 @@ PYTHON = python3
 VENV = .venv
 PYTEST =
 FUZZ = 60
+SOAK = 600
 RUN = $(VENV)/bin/python
 
-.PHONY: demo test docs-test lint typing pytest test-wheel bench fuzz clean
+.PHONY: demo test docs-test lint typing pytest test-wheel bench fuzz soak clean
 
 demo: $(VENV)/.package
 	$(RUN) examples/demo.py
@@ -47,8 +49,11 @@ test-wheel: $(VENV)/.tests
 bench: $(VENV)/.package
 	$(RUN) -m benchmarks
 
-fuzz: $(VENV)/.tests
+fuzz: $(VENV)/.fuzz
 	$(RUN) -m tests.fuzz --seconds $(FUZZ)
+
+soak: $(VENV)/.tests
+	$(RUN) -m tests.soak --seconds $(SOAK)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -65,6 +70,11 @@ $(VENV)/.package: $(VENV)/.made pyproject.toml
 
 $(VENV)/.tests: $(VENV)/.package
 	$(RUN) -m pip install --quiet --group tests
+	touch $@
+
+# There is no atheris for every machine; without it the same targets are tried by hypothesis.
+$(VENV)/.fuzz: $(VENV)/.tests
+	$(RUN) -m pip install --quiet --only-binary :all: --group fuzz || echo "no atheris for this machine: hypothesis instead" >&2
 	touch $@
 
 $(VENV)/.tools: $(VENV)/.tests

@@ -105,8 +105,13 @@ def cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
+def introduce(row: Dialect) -> str:
+    """Which program a dialect is of, and what is to be known about it: a line of a table."""
+    return f"| `{row.name}` | {cell(row.program)} | {cell(row.note)} |"
+
+
 def describe(row: Dialect) -> str:
-    """One line of the table of dialects."""
+    """What a dialect writes: a line of a table."""
     example4 = Connection(remote=PEER, local=HERE)
     example6 = Connection(remote=Endpoint("2001:db8:0:1:1:1:1:1", 4711), local=Endpoint("2001:db8::2", 25))
     if "unix" in row.transports:
@@ -128,7 +133,7 @@ def describe(row: Dialect) -> str:
     if "unix" in row.transports:
         texts[1] = "—"
     names = ", ".join(f"`{name}`" for name in (row.name, *row.aliases))
-    return f"| {names} | {cell(row.program)} | {texts[0]} | {texts[1]} | {cell(row.note)} |"
+    return f"| {names} | {texts[0]} | {texts[1]} |"
 
 
 def outcome(environ: dict[str, str], facts: Facts) -> str:
@@ -157,9 +162,15 @@ def page() -> str:
         "The examples are a caller at 192.0.2.1 port 4711 and one at 2001:db8:0:1:1:1:1:1; ports and local variables",
         "are left out. A dash: it cannot carry such a caller.",
         "",
-        "| name | program | IPv4 caller | IPv6 caller | to know |",
-        "|---|---|---|---|---|",
+        "| name | IPv4 caller | IPv6 caller |",
+        "|---|---|---|",
         *(describe(row) for row in ucspi_env.dialects()),
+        "",
+        "## Who they are",
+        "",
+        "| name | program | to know |",
+        "|---|---|---|",
+        *(introduce(row) for row in ucspi_env.dialects()),
         "",
         "## What is believed",
         "",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.live.table import pytest_terminal_summary  # noqa: F401 - the hook prints the live tests' table
 from tests.support import Namespace, Server, default_signals, namespaces_refused, peers, start_tcpserver
@@ -33,6 +34,11 @@ INSTALLED = _installed()
 if INSTALLED:
     # Programs that tests start with `python -m` must be the installed ones too, not what lies in the current directory.
     os.environ["PYTHONSAFEPATH"] = "1"
+
+
+# How long an example takes is the machine's business, not the test's.
+settings.register_profile("any machine", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def pytest_configure() -> None:

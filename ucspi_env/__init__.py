@@ -142,7 +142,7 @@ def connection(
 
         environ = dict(os.environ)  # which takes its time over each variable that is not there
         fd = 0 if fd is None else fd
-    found = identify(environ, Facts() if fd is None else Facts.observe(fd), trust=trust)
+    found = identify(environ, Facts() if fd is None else Facts.observe(fd, trust=trust), trust=trust)
     if strict and found.evidence == "unconfirmed":
         from ucspi_env._errors import UnconfirmedPeerError
 
@@ -192,11 +192,17 @@ def local(
     """
     found = connection(environ, fd=fd, trust=trust, strict=strict)
     if found.local is None:
+        import os
+
         from ucspi_env._errors import MissingVariableError, WrongKindError
 
         if found.remote is None:
             raise WrongKindError(
                 "the caller came over a UNIX-domain socket and called no IP address; see connection().unix"
             )
-        raise MissingVariableError("TCPLOCALIP", f"{found.dialect} does not tell which address was called")
+        raise MissingVariableError(
+            "TCPLOCALIP",
+            f"{found.dialect} does not tell which address was called",
+            "is of no use" if (os.environ if environ is None else environ).get("TCPLOCALIP") else "is not set",
+        )
     return found.local

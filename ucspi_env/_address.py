@@ -181,4 +181,12 @@ def plausible_info(text: str) -> "str | None":
 def shown(value: str) -> str:
     """An untrusted value for a message: quoted, escaped, and cut to one readable line."""
     text = ascii(value)
+    if "\\udc" in text:  # a byte that is no UTF-8, as Python keeps it
+        text = text[0] + "".join(map(escaped, value)).replace(text[0], "\\" + text[0]) + text[0]
     return text if len(text) <= 120 else text[:110] + "…" + text[-1]
+
+
+def escaped(character: str) -> str:
+    r"""A character in ASCII; a byte that is no UTF-8 (PEP 383) as ``\xff``."""
+    byte = ord(character) - 0xDC00
+    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else ascii(character)[1:-1]

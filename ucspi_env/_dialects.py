@@ -27,9 +27,11 @@ from ucspi_env._variables import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ucspi_env._variables import Family
 
-__all__ = ["PEER_VARIABLES", "Dialect", "Spelling", "dialect", "dialects"]
+__all__ = ["PEER_VARIABLES", "Dialect", "Spelling", "dialect", "dialects", "without_socat"]
 
 
 class Spelling(Value):
@@ -434,6 +436,16 @@ PEER_VARIABLES = frozenset(
 )
 """Every variable of every dialect that speaks of a connection: what must not be inherited by a program of another
 one."""
+
+
+_SOCAT = ("PEERADDR", "PEERPORT", "SOCKADDR", "SOCKPORT", "PID", "PPID", "VERSION")
+
+
+def without_socat(environ: Mapping[str, str]) -> dict[str, str]:
+    """An environment without socat's families: their prefix can be any name, so `PEER_VARIABLES` cannot list them."""
+    prefixes = [name.removesuffix("_PEERADDR") for name in environ if name.endswith("_PEERADDR")]
+    gone = {f"{prefix}_{suffix}" for prefix in prefixes for suffix in _SOCAT}
+    return {name: value for name, value in environ.items() if name not in gone}
 
 
 def dialects() -> tuple[Dialect, ...]:

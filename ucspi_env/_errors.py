@@ -38,15 +38,16 @@ class VariableError(UCSPIError):
 
 
 class MissingVariableError(VariableError, LookupError):
-    """A variable that has to be there, because another one is, is not."""
+    """A variable that has to be there, because another one is, is not; or it is, and says nothing."""
 
-    def __init__(self, name: str, why: str) -> None:
-        super().__init__(name, why)
+    def __init__(self, name: str, why: str, what: str = "is not set") -> None:
+        super().__init__(name, why, what)
         self.name = name
         self.why = why
+        self.what = what
 
     def __str__(self) -> str:
-        return f"{self.name} is not set: {self.why}"
+        return f"{self.name} {self.what}: {self.why}"
 
 
 class BadVariableError(VariableError, ValueError):

@@ -30,7 +30,7 @@ class Descriptor(Value):
             empty where it is unnamed); None where there is none.
         peername: the name of the peer it is connected to, in the same form; None where it is not connected.
         listening: whether it is a listening socket.
-        peercred: pid, uid and gid of the peer on a UNIX-domain socket, or None.
+        peercred: pid, uid and gid of the peer on a connected UNIX-domain socket, or None.
     """
 
     __slots__ = ("family", "kind", "listening", "peercred", "peername", "sockname", "type")
@@ -125,18 +125,26 @@ class Facts(Value):
         return None
 
     @classmethod
-    def observe(cls, fd: int = 0) -> "Self":
+    def observe(cls, fd: int = 0, *, trust: str = "kernel") -> "Self":
         """Ask the operating system what `identify` can use about this process and its descriptor ``fd``.
 
         Works wherever Python has sockets; what only Linux tells (peers of other descriptors, the grandparent,
         duplicate names) is left out elsewhere.
+
+        Args:
+            fd: the descriptor that is meant to be the connection.
+            trust: what `identify` will be asked with; ``"proxy"`` makes duplicate names part of the question.
         """
         import os
 
         first = observe_descriptor(fd)
         if first.inet:
-            # Only stunnel's pair raises a question that the raw environment can answer.
-            doubtful = _loopback_pair(first) and "REMOTE_HOST" in os.environ
+            # Two questions only the raw environment can answer: stunnel's pair, and a PROXY wrapper that appends.
+            doubtful = (
+                trust == "proxy"
+                or "UCSPI_TRUST" in os.environ
+                or (_loopback_pair(first) and "REMOTE_HOST" in os.environ)
+            )
             return cls(((fd, first),), fd=fd, duplicates=_duplicate_names() if doubtful else ())
         descriptors = {fd: first}
         if fd == 0:
@@ -200,7 +208,7 @@ def observe_descriptor(fd: int) -> "Descriptor":
             peername = _name(family, sock.getpeername())
         except OSError:
             listening = _listening(sock)
-        if family == "unix":
+        if family == "unix" and not listening:  # those of a listening socket are of whoever called listen(2)
             peercred = _peercred(sock)
     except OSError:
         return Descriptor("socket", family="other")

@@ -131,14 +131,14 @@ def stale_user(environ: Environ, name: str, uid: int) -> Problem:
     )
 
 
-def duplicate(environ: Environ, name: str, times: int) -> Problem:
+def duplicate(environ: Environ, name: str, times: int, used: str) -> Problem:
     """One name, several values."""
     return _problem(
         environ,
         "duplicate-variable",
         "warning",
         name,
-        f"{name} stands {times} times in the environment: the first is used; a shell keeps the last",
+        f"{name} stands {times} times in the environment: the {used} is used; a shell keeps the last",
         "do not put a shell between the super-server and the program",
     )
 
@@ -233,15 +233,16 @@ def no_peer_yet(fd: int, socket: Descriptor) -> NoPeerYetError:
     return NoPeerYetError(f"descriptor {fd} is an unconnected socket: the caller has gone already, or never was there")
 
 
-def nothing(environ: Environ, fd: int) -> UCSPIError:
-    """No variable names a peer, and no descriptor has one."""
+def nothing(environ: Environ, fd: int, *, asked: bool) -> UCSPIError:
+    """No variable names a peer, and no descriptor has one; ``asked``: whether one was looked at."""
     proto = environ.get("PROTO")
     if proto in ("TCP", "TCP6", "UDP", "SSL", "SSL6"):
         name = "SSLREMOTEIP" if proto.startswith("SSL") else "TCPREMOTEIP"
         return MissingVariableError(
             name, f"PROTO={shown(proto)} announces a connection that nothing names; have the super-server set it"
         )
+    where = f"descriptor {fd} is no connected socket, " if asked else ""
     return NotUnderSuperServerError(
-        f"no super-server speaks: descriptor {fd} is no connected socket, no variable names a peer; "
+        f"no super-server speaks: {where}no variable names a peer; "
         "start the program under one, for example: ucspi-tcpserver ::0 7777 PROGRAM"
     )

@@ -115,13 +115,33 @@ class Harness:
         Raises:
             OSError: the program cannot be started.
             StageError: as `connect`.
+            TypeError: the program is a string and not a list of words.
         """
+        __tracebackhide__ = True  # for pytest: what failed is the test's line, or the function's
+        argv = [] if callable(server) else _words(server)
         environ = caller.environ(os.environ) | dict(env or {})
         ours, theirs = self.connect(caller)
         if callable(server):
             return _play_inside(server, environ, ours, theirs, dialogue=send, timeout=timeout)
-        argv = [os.fspath(word) for word in server]
-        return play(argv, environ, ours, theirs, dialogue=send, timeout=timeout)
+        try:
+            return play(argv, environ, ours, theirs, dialogue=send, timeout=timeout)
+        except OSError as error:  # without the inside of subprocess
+            raise error.with_traceback(None) from None
+
+
+def _words(program: Program) -> list[str]:
+    """A program and its arguments. A string is a sequence too, of letters.
+
+    Raises:
+        TypeError: it is a string, or no words at all.
+    """
+    __tracebackhide__ = True
+    if isinstance(program, (str, bytes, os.PathLike)):
+        raise TypeError(f"a program is a list of words, [{os.fspath(program)!r}], and not {program!r}")
+    words = [os.fspath(word) for word in program]
+    if not words:
+        raise TypeError("a program is a list of words, and this one is empty")
+    return words
 
 
 def _play_inside(
@@ -134,6 +154,7 @@ def _play_inside(
     timeout: float,
 ) -> Run:
     """`play`, with a function of this process in place of a program; the caller is two threads."""
+    __tracebackhide__ = True
     heard = bytearray()
     late = threading.Event()
     start = time.monotonic()
@@ -173,6 +194,7 @@ def _play_inside(
 
 def _call(function: Function) -> int:
     """Call it as its signature asks for, and make of a SystemExit what the interpreter makes of it."""
+    __tracebackhide__ = True
     try:
         if inspect.signature(function).parameters:
             serve(function)  # type: ignore[arg-type]  # the function that takes a session
@@ -256,7 +278,9 @@ class Server:
 
         Raises:
             OSError: the machine has no loopback address to listen on.
+            TypeError: the program is a string and not a list of words.
         """
+        words = _words(program)
         listeners = _listeners()
         try:
             self.port: int = listeners[0].getsockname()[1]
@@ -265,7 +289,7 @@ class Server:
             package = str(Path(__file__).parents[1])
             launch = [sys.executable, "-I", "-S", "-c", _LAUNCH, package, str(len(fds)), *fds]
             self._process = subprocess.Popen(
-                [*launch, *_NO_LOOK_UPS, *options, "--listen-fds", *(os.fspath(word) for word in program)],
+                [*launch, *_NO_LOOK_UPS, *options, "--listen-fds", *words],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,

@@ -77,9 +77,10 @@ class _Case:
     """One environment under judgement."""
 
     def __init__(self, environ: "Mapping[str, str]", facts: "Facts", *, proxied: bool) -> None:
-        self.environ = environ
         self.facts = facts
         self.proxied = proxied
+        self.appended = _appended(facts) if proxied and facts.duplicates else {}
+        self.environ = environ = {**environ, **self.appended} if self.appended else environ
         self.problems: list[Problem] = []
         self.claims: dict[str, Claim] = {}
         for family in _families(environ):
@@ -180,9 +181,10 @@ class _Case:
     def refuse_unconnected(self, fd: int) -> None:
         """Step 2: raise for a socket that has no peer yet; variables do not count beside it."""
         socket = self.facts.descriptor(fd)
-        if socket is None or socket.peername is not None or socket.peercred is not None:
+        if socket is None or not (socket.inet or socket.family == "unix"):
             return
-        if not (socket.inet or socket.family == "unix"):
+        # Credentials on a listening UNIX-domain socket are those of whoever called listen(2).
+        if not socket.listening and (socket.peername is not None or socket.peercred is not None):
             return
         from ucspi_env import _findings
 
@@ -271,7 +273,8 @@ class _Case:
         """A process id of ours beside the claim: socat's, systemd's."""
         environ = self.environ
         for name, claim in self.claims.items():
-            if claim.family.remote_ip.endswith(_SOCAT_SUFFIX) and self.is_ours(environ.get(f"{name}_PID")):
+            prefix = name.removesuffix(_SOCAT_SUFFIX)
+            if prefix != name and self.is_ours(environ.get(f"{prefix}_PID")):
                 if claim.remote is not None:
                     return self.answer(claim, "proof", "tcp")
                 path = environ[claim.family.remote_ip]
@@ -322,7 +325,7 @@ class _Case:
                 raise claim.error
         from ucspi_env import _findings
 
-        raise _findings.nothing(self.environ, self.facts.fd)
+        raise _findings.nothing(self.environ, self.facts.fd, asked=bool(self.facts.descriptors))
 
     # -- the answer --
 
@@ -379,7 +382,8 @@ class _Case:
             if name in _WATCHED:
                 from ucspi_env import _findings
 
-                self.problems.append(_findings.duplicate(self.environ, name, len(values)))
+                used = "last" if name in self.appended else "first"
+                self.problems.append(_findings.duplicate(self.environ, name, len(values), used))
         proto = self.environ.get("PROTO")
         if proto in ("UNIX", "IPC"):
             from ucspi_env import _findings
@@ -456,6 +460,14 @@ class _Case:
         if ipc:
             return "s6-ipcserver" if "IPCCONNNUM" in self.environ else "ucspi-ipc"
         return "ucspi-unix" if "UNIXLOCALPID" in self.environ else "nosh"
+
+
+def _appended(facts: "Facts") -> "dict[str, str]":
+    """What a PROXY wrapper added behind variables of the same names, as ucspi-pp does.
+
+    Only its user knows that there is one (``trust="proxy"``); everybody else reads the first of each.
+    """
+    return {name: values[-1] for name, values in facts.duplicates if name in TCP.names}
 
 
 def _families(environ: "Mapping[str, str]") -> "list[Family]":

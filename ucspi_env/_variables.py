@@ -90,9 +90,12 @@ def _ucspi(prefix: str) -> "Family":
 
 
 def prefixed(prefix: str) -> "Family":
-    """The family of socat, whose prefix is the upper-case name that socat was called by."""
+    """The family of socat, whose prefix is the upper-case name that socat was called by.
+
+    Named by its variable and not by the prefix, which can be anything: ``TCP``, for a socat that is called so.
+    """
     return Family(
-        prefix,
+        f"{prefix}_PEERADDR",
         f"{prefix}_PEERADDR",
         f"{prefix}_PEERPORT",
         local_ip=f"{prefix}_SOCKADDR",

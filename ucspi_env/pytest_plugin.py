@@ -93,6 +93,7 @@ class SetEnviron:
         Returns:
             The variables that were set, and nothing else: an environment to pass on, or to judge alone.
         """
+        __tracebackhide__ = True
         from ucspi_env.testing import Caller
 
         caller = self._caller
@@ -155,6 +156,7 @@ class RunServer:
         Returns:
             What it did: ``output``, ``errors``, ``status``, ``seconds``, ``hung``.
         """
+        __tracebackhide__ = True
         from ucspi_env.testing import Caller
 
         caller = self._caller
@@ -183,7 +185,8 @@ class StartServer:
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
     ) -> Server:
-        """Start a `ucspi_env.testing.Server`; the end of the test ends it."""
+        """Start a `ucspi_env.testing.Server`; the end of the test ends it, and shows its log if the test failed."""
+        __tracebackhide__ = True
         from ucspi_env.testing import Server
 
         server = Server(program, options=options, env=env, cwd=cwd)
@@ -192,9 +195,11 @@ class StartServer:
 
 
 @pytest.fixture
-def ucspi_server() -> Iterator[StartServer]:
+def ucspi_server(request: pytest.FixtureRequest) -> Iterator[StartServer]:
     """Run programs under tcpserver, on 127.0.0.1 and ::1: ``ucspi_server(["./server.py"]).call()``."""
     servers = StartServer()
     yield servers
+    test: Any = getattr(request, "node")  # noqa: B009 - its type is not known to every checker
     for server in servers.running:
-        server.stop()
+        # pytest shows this below the failure of a test, and nowhere else.
+        test.add_report_section("teardown", "tcpserver's log", "\n".join(server.stop()))

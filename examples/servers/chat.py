@@ -4,6 +4,7 @@
 Each process has a socket in the directory and sends every line to the sockets of all others; the kernel does the rest.
 
 Under the bundled tcpserver     ucspi-tcpserver ::0 7777 ./chat.py /run/chat
+The same, imported only once    ucspi-tcpserver --handler ::0 7777 chat:chat /run/chat
 Under Debian's tcpserver        tcpserver -RHl0 ::0 7777 ./chat.py /run/chat
 Under s6                        s6-tcpserver :: 7777 ./chat.py /run/chat
 Under systemd (Accept=yes)      ExecStart=/usr/local/bin/chat.py /run/chat with StandardInput=socket

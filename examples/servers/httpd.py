@@ -11,12 +11,12 @@ Then ask it                     curl http://[::1]:8080/
 
 import mimetypes
 import sys
+from contextlib import suppress
+from http.client import HTTPException, parse_headers
 from pathlib import Path
 from urllib.parse import unquote
 
 import ucspi_env
-
-LONGEST_LINE, MOST_HEADERS = 8192, 100
 
 
 def respond(session: ucspi_env.Session, status: str, body: bytes, kind: str, head_only: bool, *extra: str) -> None:
@@ -25,16 +25,22 @@ def respond(session: ucspi_env.Session, status: str, body: bytes, kind: str, hea
     session.writer.flush()
 
 
+def load(root: Path, name: str) -> bytes | bool:
+    """The file of that name below the root. True: it is a directory; False: none, or a link leads elsewhere."""
+    with suppress(OSError, ValueError):  # not there, too long, not permitted; a NUL
+        path = (root / unquote(name).lstrip("/")).resolve(strict=True)
+        if path.is_relative_to(root):
+            return path.is_dir() or (path.is_file() and path.read_bytes())
+    return False
+
+
 def one_request(session: ucspi_env.Session, root: Path) -> bool:
     """Answer one request; False if the connection is to end."""
-    words = session.reader.readline(LONGEST_LINE).decode("latin-1").split()
-    headers = {}
-    for _ in range(MOST_HEADERS):
-        line = session.reader.readline(LONGEST_LINE).decode("latin-1").rstrip("\r\n")
-        if not line:
-            break
-        name, _, value = line.partition(":")
-        headers[name.lower()] = value.strip()
+    words = session.reader.readline(8192).decode("latin-1").split()
+    try:
+        headers = parse_headers(session.reader)
+    except HTTPException:  # too many, or too long
+        return False
     if not words:
         return False
     sys.stderr.write(f"httpd: peer={session.remote} request={' '.join(words)!a}\n")
@@ -42,28 +48,29 @@ def one_request(session: ucspi_env.Session, root: Path) -> bool:
         respond(session, "400 Bad Request", b"bad request\n", "text/plain", False, "Connection: close")
         return False
     method, target, version = words
-    again = version == "HTTP/1.1" and headers.get("connection", "").lower() != "close"
+    again = version == "HTTP/1.1" and (headers["connection"] or "").lower() != "close"
     again = again and "content-length" not in headers  # nobody here reads a body
     more = () if again else ("Connection: close",)
     if method not in ("GET", "HEAD"):
         respond(session, "405 Method Not Allowed", b"only GET\n", "text/plain", False, "Allow: GET, HEAD", *more)
         return again
-    path = (root / unquote(target.partition("?")[0]).lstrip("/")).resolve()
-    if path.is_dir() and not target.partition("?")[0].endswith("/"):
+    name, mark, query = target.partition("?")
+    name = f"{name}index.html" if name.endswith("/") else name
+    found = load(root, name)
+    if found is True:
         # A name from the Host header would do as well; the called address always works. str(endpoint) has brackets.
-        where = headers.get("host") or str(session.local)
-        respond(session, "301 Moved Permanently", b"", "text/plain", False, f"Location: http://{where}{target}/", *more)
-    elif path.is_relative_to(root) and (file := path / "index.html" if path.is_dir() else path).is_file():
-        kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-        respond(session, "200 OK", file.read_bytes(), kind, method == "HEAD", *more)
-    else:
+        where = f"Location: http://{headers['host'] or session.local}{name}/{mark}{query}"
+        respond(session, "301 Moved Permanently", b"", "text/plain", False, where, *more)
+    elif found is False:
         respond(session, "404 Not Found", b"not found\n", "text/plain", method == "HEAD", *more)
+    else:
+        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        respond(session, "200 OK", found, kind, method == "HEAD", *more)
     return again
 
 
 def httpd(session: ucspi_env.Session) -> None:
-    root = Path(sys.argv[1]).resolve()
-    while one_request(session, root):
+    while one_request(session, Path(sys.argv[1]).resolve()):
         pass
 
 

@@ -19,23 +19,21 @@ import ucspi_env
 HOST, LONGEST_LINE, LARGEST_MESSAGE = socket.gethostname(), 1002, 10_000_000
 
 
-def listed(peer: ucspi_env.Endpoint, lists: list[str]) -> str:
-    """The first list that has the caller: four octets are asked about for IPv4, 32 nibbles for IPv6."""
-    for zone in lists:
-        with suppress(socket.gaierror):  # not listed; a list that does not answer lets callers in, too
-            socket.getaddrinfo(peer.dnsbl_name(zone), None)
-            return zone
-    return ""
+def is_listed(peer: ucspi_env.Endpoint, zone: str) -> bool:
+    """Ask a list about the caller: by four octets for IPv4, by 32 nibbles for IPv6."""
+    with suppress(socket.gaierror):  # not listed; a list that does not answer lets callers in, too
+        return bool(socket.getaddrinfo(peer.dnsbl_name(zone), None))
+    return False
 
 
 def read_message(session: ucspi_env.Session) -> bytes | None:
     """The message up to the lone dot; None if it is too large or the caller hung up."""
-    message = bytearray()
-    while (line := session.reader.readline(LONGEST_LINE)) not in (b".\r\n", b".\n"):
-        message += line.removeprefix(b".")
-        if not line or len(message) > LARGEST_MESSAGE:
+    message = bytearray(b"\r\n")
+    while not message.endswith(b"\r\n.\r\n"):  # and never at "\n.\n", where two servers may disagree
+        if not (line := session.reader.readline(LONGEST_LINE)) or len(message) > LARGEST_MESSAGE:
             return None
-    return bytes(message)
+        message += line
+    return bytes(message[:-3].replace(b"\r\n.", b"\r\n")[2:])
 
 
 def say(session: ucspi_env.Session, text: str) -> None:
@@ -46,11 +44,11 @@ def say(session: ucspi_env.Session, text: str) -> None:
 def smtpd(session: ucspi_env.Session) -> None:
     peer = session.remote or sys.exit("smtpd: fatal: this is for callers with an IP address")
     name, recipients = "", list[str]()
-    if zone := listed(peer, sys.argv[2:]):
+    if zone := next((zone for zone in sys.argv[2:] if is_listed(peer, zone)), None):
         return say(session, f"554 5.7.1 {peer.address_literal} is listed by {zone}")
     say(session, f"220 {HOST} ESMTP")
     while line := session.reader.readline(LONGEST_LINE):
-        verb, _, rest = line.decode("latin-1").strip().partition(" ")
+        verb, _, rest = " ".join(line.decode("latin-1").split()).partition(" ")
         match verb.upper():
             case "QUIT":
                 return say(session, f"221 {HOST}")
@@ -67,7 +65,8 @@ def smtpd(session: ucspi_env.Session) -> None:
                 say(session, "354 end with a dot")
                 if (message := read_message(session)) is None:
                     return say(session, "552 5.3.4 too large")
-                head = f"Received: from {name} ({peer.address_literal}) by {HOST} for {recipients.pop(0)}\r\n"
+                head = f"Received: from {name} ({peer.address_literal}) by {HOST} for {recipients[0]}\r\n"
+                recipients = []
                 mailbox.Maildir(sys.argv[1]).add(head.encode("latin-1", "replace") + message)
                 say(session, "250 2.0.0 taken")
             case _:

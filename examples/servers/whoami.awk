@@ -13,19 +13,19 @@ function hex(text,    value, i) {
     return value
 }
 
-# ::ffff:192.0.2.1 and ::ffff:c000:201 are both 192.0.2.1.
-function unmapped(ip,    rest, colon, high, low) {
-    # Both spellings are read below.  envcheck: ignore[U107]
-    if (tolower(substr(ip, 1, 7)) != "::ffff:")
-        return ip
+# ::ffff:192.0.2.1 and ::ffff:c000:201 are both 192.0.2.1; ::ffff:1:2:3 only begins alike.
+function unmapped(ip,    rest, group, groups, high, low) {
     rest = substr(ip, 8)
-    if (index(rest, "."))
-        return rest
-    colon = index(rest, ":")
-    if (!colon)
+    groups = split(rest, group, ":")
+    # Both spellings are read below.  envcheck: ignore[U107]
+    if (tolower(substr(ip, 1, 7)) != "::ffff:" || groups > 2)
         return ip
-    high = hex(substr(rest, 1, colon - 1))
-    low = hex(substr(rest, colon + 1))
+    if (groups == 1)
+        return index(rest, ".") ? rest : ip
+    if (rest ~ /[^0-9A-Fa-f:]/)
+        return ip
+    high = hex(group[1])
+    low = hex(group[2])
     return int(high / 256) "." high % 256 "." int(low / 256) "." low % 256
 }
 

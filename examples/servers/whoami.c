@@ -67,8 +67,10 @@ int main(void)
     unmap(&caller);
     length = caller.ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
     if (getnameinfo((struct sockaddr *)&caller, length, host, sizeof host, port, sizeof port,
-                    NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+        fprintf(stderr, "whoami: fatal: the caller has no IP address\n");
         return 111;
+    }
     printf("you are %s port %s\r\nwhich is %s\r\n", host, port, caller.ss_family == AF_INET ? "IPv4" : "IPv6");
     return 0;
 }

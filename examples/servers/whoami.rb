@@ -1,5 +1,5 @@
 #!/usr/bin/env ruby
-# whoami in Ruby, by hand. Teaches: IPAddr reads both families, and `native` un-maps.
+# whoami in Ruby, by hand. Teaches: IPAddr reads both families, and `native` un-maps, but more than it should.
 #
 # Under the bundled tcpserver     ucspi-tcpserver ::0 7777 ./whoami.rb
 # Under Debian's tcpserver        tcpserver -RHl0 ::0 7777 ./whoami.rb
@@ -24,7 +24,9 @@ end
 text, port = caller_text
 begin
   # A zone belongs to the machine, not to the address. IPAddr compares and sorts; a text has many spellings.
-  ip = IPAddr.new(text.sub(/%.*/, "")).native
+  ip = IPAddr.new(text.sub(/%.*/, ""))
+  # Asked without a look, `native` would take ::127.0.0.1, which is IPv6, for 127.0.0.1, too.
+  ip = ip.native if ip.ipv4_mapped?
 rescue IPAddr::Error => error
   abort "whoami: fatal: #{error.message}"
 end

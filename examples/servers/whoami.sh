@@ -17,16 +17,22 @@ fi
 
 ip=${ip%%\%*}               # a zone belongs to the machine, not to the address
 case $ip in
-::ffff:*.*.*.*)             # what most dual-stack servers make of an IPv4 caller
-    ip=${ip#::ffff:} ;;
-::ffff:*:*)                 # what s6 makes of one: the same four bytes in hex
-    hex=${ip#::ffff:} high=$((0x${hex%:*})) low=$((0x${hex#*:}))
+*[!0-9a-fA-F:.]*)           # within $(( )) some shells would run it as code
+    echo "whoami: fatal: that is no address" >&2
+    exit 111 ;;
+esac
+rest=${ip#::[fF][fF][fF][fF]:}
+case $rest in
+"$ip" | *:*.* | *:*:*) ;;   # not mapped; ::ffff:1:2:3 only begins alike
+*.*) ip=$rest ;;            # what most dual-stack servers make of an IPv4 caller
+?*:?*)                      # what s6 makes of one: the same four bytes in hex
+    high=$((0x${rest%:*})) low=$((0x${rest#*:}))
     ip=$((high >> 8)).$((high & 255)).$((low >> 8)).$((low & 255)) ;;
 esac
 
 # The family is in the address: PROTO says TCP for IPv6 under s6, and SSL, or nothing, elsewhere.
 case $ip in
-*:*) family=IPv6 ;;
+*:*) family=IPv6 ;;         # IPv4-mapped is gone by now: envcheck: ignore[U107]
 *) family=IPv4 ;;
 esac
 printf 'you are %s port %s\r\nwhich is %s\r\n' "$ip" "$port" "$family"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support import PATIENCE
+from tests.support import PATIENCE, peers
 from ucspi_env.tools import http
 from ucspi_env.tools._catalogue import command
 from ucspi_env.tools._lines import HttpBody
@@ -19,6 +19,7 @@ from ucspi_env.tools._program import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from tests.support import Namespace
 
@@ -272,6 +273,7 @@ def test_on_success_clients_do_what_theirs_do(
     inside: Namespace,
     serve: Callable[..., Server],
     peer: Callable[[str], str],
+    tmp_path: Path,
     name: str,
     arguments: list[str],
     until: bytes,
@@ -280,7 +282,7 @@ def test_on_success_clients_do_what_theirs_do(
         server = serve(PORTS[name], b"one\r\n\r\ntwo\x80\x01\r\nend", host=arguments[0], until=until)
         return run(inside, [*argv, *arguments], b"noop\nquit\n"), server.finish()
 
-    assert outcome(command(name)) == outcome([peer(name)])
+    assert outcome(command(name)) == outcome([peers().runnable(peer(name), tmp_path)])
 
 
 @pytest.mark.parametrize(

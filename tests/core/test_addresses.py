@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ucspi_env import Endpoint
-from ucspi_env._address import djb_text, djb_text6, parse_ip, parse_port, plausible_host, plausible_info, split_port
+from ucspi_env._address import (
+    djb_text,
+    djb_text6,
+    parse_ip,
+    parse_port,
+    plausible_host,
+    plausible_info,
+    shown,
+    split_port,
+)
 
 addresses = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))
 
@@ -206,3 +215,17 @@ def test_host_names_that_dns_may_have_given(text: str, host: str | None) -> None
 )
 def test_ident_answers(text: str, info: str | None) -> None:
     assert plausible_info(text) == info
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        ("a'b", '"a\'b"'),
+        ("é\033", r"'\xe9\x1b'"),
+        ("\udcff", r"'\xff'"),
+        ("\\udcff", r"'\\udcff'"),
+        ("'\"\\\udce9", r"""'\'"\\\xe9'"""),
+    ],
+)
+def test_untrusted_values_are_shown_in_ascii_and_undecodable_bytes_as_bytes(value: str, wanted: str) -> None:
+    assert shown(value) == wanted

@@ -97,6 +97,20 @@ def test_a_listening_socket_has_no_peer_yet() -> None:
     assert "accept" in str(message)
 
 
+def test_a_listening_unix_socket_has_no_peer_yet(tmp_path: Path) -> None:
+    """Although it has credentials: those of the process that listens."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        listener.listen()
+        kind, message = ask(listener, {"PROTO": "UNIX"})
+        assert Facts.observe(listener.fileno()).descriptor(listener.fileno()) == Descriptor(
+            "socket", family="unix", type="stream", sockname=str(tmp_path / "socket"), listening=True
+        )
+
+    assert kind == "NoPeerYetError"
+    assert "accept" in str(message)
+
+
 def test_an_unconnected_udp_socket_has_no_peer_yet() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
@@ -191,23 +205,46 @@ def test_every_error_can_be_raised_first(question: str, environ: dict[str, str],
     assert done.stdout.strip() == error
 
 
-def test_duplicate_names_are_observed() -> None:
+# A program with an environment that holds a name twice, which no Python dictionary can say.
+RAW_EXEC = """
+import ctypes, sys
+entries = [word.encode() for word in sys.argv[2:]]
+argv = (ctypes.c_char_p * 4)(sys.executable.encode(), b"-c", sys.argv[1].encode(), None)
+ctypes.CDLL(None).execve(argv[0], argv, (ctypes.c_char_p * (len(entries) + 1))(*entries, None))
+"""
+
+
+def raw_exec(code: str, stdin: int, *entries: str) -> str:
     if not Path("/proc/self/environ").exists():
         pytest.skip("needs /proc")
-    code = (
-        "import ctypes, os, sys\n"
-        "libc = ctypes.CDLL(None)\n"
-        "program = sys.executable.encode()\n"
-        "child = b'import ucspi_env; print(dict(ucspi_env.Facts.observe().duplicates))'\n"
-        "argv = (ctypes.c_char_p * 4)(program, b'-c', child, None)\n"
-        "envp = (ctypes.c_char_p * 4)(b'X=1', b'X=2', b'PYTHONPATH=' + sys.argv[1].encode(), None)\n"
-        "libc.execve(program, argv, envp)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(ROOT)], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
-    )
+    return subprocess.run(
+        [sys.executable, "-c", RAW_EXEC, code, *entries, f"PYTHONPATH={ROOT}"],
+        stdin=stdin,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
 
-    assert done.stdout == "{'X': ('1', '2')}\n"
+
+def test_duplicate_names_are_observed() -> None:
+    code = "import ucspi_env; print(dict(ucspi_env.Facts.observe().duplicates))"
+
+    assert raw_exec(code, subprocess.DEVNULL, "X=1", "X=2") == "{'X': ('1', '2')}\n"
+
+
+@pytest.mark.parametrize("by", ["argument", "environment"])
+def test_a_proxy_wrapper_that_appends(by: str) -> None:
+    """ucspi-pp under tcpserver: the balancer's variables first, the caller's behind them."""
+    code = f"import ucspi_env; print(ucspi_env.remote({'trust=' + repr('proxy') if by == 'argument' else ''}))"
+    server, client = call(socket.AF_INET, "127.0.0.1")
+    with server, client:
+        port = client.getsockname()[1]
+        entries = ["PROTO=TCP", "TCPREMOTEIP=127.0.0.1", f"TCPREMOTEPORT={port}"]
+        entries += ["TCPREMOTEIP=2001:db8::7", "TCPREMOTEPORT=4711"]
+        trusted = raw_exec(code, server.fileno(), *entries, *(["UCSPI_TRUST=proxy"] if by == "environment" else []))
+        kernels = raw_exec("import ucspi_env; print(ucspi_env.remote())", server.fileno(), *entries)
+
+    assert (trusted, kernels) == ("[2001:db8::7]:4711\n", f"127.0.0.1:{port}\n")
 
 
 def test_an_explicit_environment_is_judged_alone() -> None:
@@ -245,6 +282,8 @@ def test_unix_callers_have_no_address() -> None:
 def test_a_local_address_that_nobody_knows() -> None:
     with pytest.raises(ucspi_env.MissingVariableError, match="xinetd"):
         ucspi_env.local({"REMOTE_HOST": "192.0.2.1"})
+    with pytest.raises(ucspi_env.MissingVariableError, match="TCPLOCALIP is of no use: s6"):
+        ucspi_env.local({"PROTO": "TCP", "TCPREMOTEIP": "192.0.2.1", "TCPLOCALIP": "::", "TCPCONNNUM": "0"})
 
 
 def test_observing_does_not_close_or_change_the_descriptor() -> None:

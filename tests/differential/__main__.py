@@ -47,7 +47,7 @@ def run(rows: list[Row], install: Callable[[Path], None]) -> dict[str, Observati
 
 def theirs(rows: list[Row]) -> dict[str, Observation]:
     """What Debian's programs do."""
-    return run(rows, lambda directory: harness.install_theirs(directory, peers().find))
+    return run(rows, lambda directory: harness.install_theirs(directory, peers()))
 
 
 def _write(path: Path, seen: dict[str, Observation]) -> None:

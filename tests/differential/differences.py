@@ -114,14 +114,21 @@ DIFFERENCES = (
         "addresses that end in `::`",
         "Refused as host, though C prints them itself.",
         "Accepted, `::` included.",
-        rows=("tcpserver-host-literal-ending-in-colons",),
+        rows=(
+            "tcpserver-host-literal-ending-in-colons",
+            "tcpserver-environment-both-families-by-two-colons",
+        ),
     ),
     Difference(
         "A10",
         "addresses in brackets",
         "Unknown since the IPv6 patch.",
         "Accepted, for both families.",
-        rows=("tcpserver-host-in-brackets", "tcpclient-host-in-brackets"),
+        rows=(
+            "tcpserver-host-in-brackets",
+            "tcpclient-host-in-brackets",
+            "tcpserver-environment-v6-in-brackets",
+        ),
     ),
     Difference(
         "A11",
@@ -133,6 +140,7 @@ DIFFERENCES = (
             "tcpserver-host-with-a-tail",
             "tcpserver-host-with-a-port",
             "tcpclient-host-with-a-tail",
+            "tcpserver-host-v4-with-a-zone",
         ),
     ),
     Difference(
@@ -159,6 +167,10 @@ DIFFERENCES = (
             "tcpclient-host-octet-beyond-255",
             "tcpclient-host-short-form",
             "tcpclient-local-address-with-a-tail",
+            "tcpclient-port-beyond-65535",
+            "tcpclient-local-port-beyond-65535",
+            "tcprules-range-beyond-64-bits",
+            "tcpserver-host-link-local-with-a-zone-beyond-32-bits",
         ),
     ),
     Difference(
@@ -171,6 +183,8 @@ DIFFERENCES = (
             "tcpserver-log-both-families",
             "tcpserver-log-local-name-with-colons",
             "tcpserver-log-six",
+            "tcpserver-log-exit-code-of-one-byte",
+            "tcpserver-log-terminated",
         ),
     ),
     Difference(
@@ -187,6 +201,8 @@ DIFFERENCES = (
             "tcpserver-log-names",
             "tcpserver-log-local-name-of-*",
             "tcpserver-log-quiet-then-verbose",
+            "tcpserver-log-local-name-empty",
+            "tcpserver-log-local-name-to-be-masked",
         ),
     ),
     Difference(
@@ -208,7 +224,11 @@ DIFFERENCES = (
         "an interface out of nowhere",
         "`TCP6INTERFACE=[unknown]` for IPv4 callers under `-6`.",
         "Set for link-local callers only.",
-        rows=("tcpserver-environment-six-on-a-v4-host", "tcpserver-environment-four-then-six"),
+        rows=(
+            "tcpserver-environment-six-on-a-v4-host",
+            "tcpserver-environment-four-then-six",
+            "tcpserver-environment-any-v4-six",
+        ),
     ),
     Difference(
         "A19",
@@ -344,7 +364,17 @@ DIFFERENCES = (
         "Without an interface: `invalid argument`. An unknown one after `-I` is ignored, `%eth0` is not "
         "understood, and tcpclient tells its program nothing.",
         "`fe80::1%eth0` works, an unknown interface is named, tcpclient says what is missing and sets `TCP6INTERFACE`.",
-        rows=("tcpserver-host-link-local-with-a-bad-zone", "tcpclient-link-local-without-zone"),
+        rows=(
+            "tcpserver-host-link-local-with-a-bad-zone",
+            "tcpclient-link-local-without-zone",
+            "tcpserver-environment-link-local-by-its-zone",
+            "tcpserver-environment-link-local-in-brackets",
+            "tcpserver-environment-interface-by-number",
+            "tcpclient-link-local-by-its-zone",
+            "tcpclient-link-local-by-option",
+            "tcpclient-interface-unknown",
+            "tcpclient-local-address-link-local-without-zone",
+        ),
     ),
     Difference(
         "A35",
@@ -390,14 +420,24 @@ DIFFERENCES = (
         "IPv6 callers are looked up under names that no list has; the usage line advertises `-R`, which is "
         "refused; `-b` and `-c` count only for lists named after them.",
         "RFC 5782 for both families; options count wherever they stand.",
-        rows=("rblsmtpd-v6-listed", "rblsmtpd-advertised-option", "rblsmtpd-option-order"),
+        rows=(
+            "rblsmtpd-v6-listed",
+            "rblsmtpd-advertised-option",
+            "rblsmtpd-option-order",
+            "rblsmtpd-mapped",
+        ),
     ),
     Difference(
         "A40",
         "names of variables in rules",
-        "Any bytes are a name, an empty one too.",
-        "A name is what a program can use; anything else is a parse error.",
-        rows=("tcprules-name-empty", "tcprules-name-with-blanks", "tcpserver-rules-variable-without-a-name"),
+        "Any bytes are a name, an empty one too. A NUL in a value ends it, and what follows is an instruction.",
+        "A name is what a program can use, and a value what it can have; anything else is a parse error.",
+        rows=(
+            "tcprules-name-empty",
+            "tcprules-name-with-blanks",
+            "tcprules-nul-in-*",
+            "tcpserver-rules-variable-without-a-name",
+        ),
     ),
     Difference(
         "D1",
@@ -418,11 +458,12 @@ DIFFERENCES = (
         "messages that say more",
         "One line.",
         "The same line, where there is more to know a second one: the line number and the mistake in a file of "
-        "rules, the damage of a database.",
+        "rules, the damage of a database. An unknown option's letter is shown whole.",
         rows=(
             "tcprules-range-bad",
             "tcprules-dash-in-a-bare-name",
             "tcprules-bad-verb",
+            "tcprules-nul-behind-the-verb",
             "tcprules-comma-only",
             "tcprules-value-missing",
             "tcprules-value-unclosed",
@@ -430,6 +471,8 @@ DIFFERENCES = (
             "tcprules-blank-before-comma",
             "tcprules-parse-error-leaves-the-old-file",
             "tcprulescheck-garbage",
+            "tcprulescheck-short",
+            "tcpserver-unknown-option-of-two-bytes",
         ),
     ),
     Difference(
@@ -477,5 +520,47 @@ DIFFERENCES = (
             "faults/test_log_readers.py::test_a_log_that_is_not_read_stalls_nobody_and_says_what_is_missing",
             "faults/test_documents.py::test_cs_tcpserver_stands_still_when_nobody_reads_its_log",
         ),
+    ),
+    Difference(
+        "D9",
+        "the family of IPv4 connections",
+        "A server on both families has one IPv6 socket, tcpclient none but IPv6 ones: programs find an IPv4 caller at "
+        "`::ffff:127.0.0.1` when they ask the socket themselves.",
+        "Two listening sockets on one port, and an IPv4 socket for each IPv4 connection, so that the socket says what "
+        "the variables say. Where a kernel has one of the families only, that one is served.",
+        rows=("tcpserver-family-of-the-socket", "tcpclient-family-of-the-socket"),
+    ),
+    Difference(
+        "D10",
+        "names of hosts",
+        "Operands are asked of DNS alone: /etc/hosts is not read, and `localhost` is a name like any other.",
+        "With `$DNSCACHEIP` set they are asked of DNS there too, but `localhost` is this machine (RFC 6761). Without "
+        "it the system's resolver is asked, which reads /etc/hosts. Reverse look-ups are asked of DNS alone, as in C.",
+        rows=("tcpclient-host-localhost",),
+        tests=("tcpclient/test_names.py::test_without_an_own_name_server_the_system_is_asked_so_localhost_works",),
+    ),
+    Difference(
+        "D11",
+        "rblsmtpd's lists",
+        "The argument of `-r` is the list's name, colons and all; the lists are asked one after the other.",
+        "`-r list:message` rejects by the list's A records and with this message, in which `%IP%` is the caller. All "
+        "lists are asked at once; the first that decides is still the first in their order.",
+        rows=("rblsmtpd-message-behind-a-colon",),
+        tests=("rblsmtpd/test_rblsmtpd.py::test_all_lists_are_asked_at_once_and_the_order_still_decides",),
+    ),
+    Difference(
+        "D12",
+        "a directory as standard input",
+        "A read error, 111.",
+        "Python does not start with a directory for its standard input: it says so, and exits 1.",
+        rows=("addcr-input-is-a-directory", "tcprules-input-is-a-directory"),
+    ),
+    Difference(
+        "D13",
+        "SIGPIPE and SIGXFSZ ignored by whoever started it",
+        "argv0, recordio, fixcrio and rblsmtpd start programs that ignore them as well, and addcr and delcr do.",
+        "Both are as by default, for them and for their programs: Python ignores both when it starts, and so can no "
+        "longer tell whether somebody did before. Other signals stay ignored.",
+        rows=("argv0-signals-ignored",),
     ),
 )

@@ -27,6 +27,8 @@ from tests.support import Namespace, Program, Server, call
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from tests.support.peers import PeerTable
+
 PROGRAMS = (
     "tcpserver", "tcpclient", "tcprules", "tcprulescheck", "addcr", "delcr", "fixcrio", "recordio", "argv0", "rblsmtpd",
     "mconnect", "mconnect-io", "tcpcat", "who@", "date@", "finger@", "http@",
@@ -117,6 +119,9 @@ class World:
         ("PTR", "4.0.0.127.in-addr.arpa"): ("127.0.0.4",),
         ("PTR", "1." + "0." * 31 + "ip6.arpa"): ("home6.example",),
         ("TXT", "2.0.0.127.rbl.example"): ("listed, see example",),
+        ("TXT", "4.0.0.127.rbl.example"): ("",),
+        ("TXT", "5.0.0.127.rbl.example"): ("one ", "two"),
+        ("TXT", "6.0.0.127.rbl.example"): ("long " * 50,),
         ("TXT", "1." + "0." * 23 + "8.b.d.0.1.0.0.2.rbl.example"): ("listed over IPv6",),
         ("TXT", "2.0.0.127.two.example"): ("second list",),
         ("A", "3.0.0.127.anti.example"): ("127.0.0.2",),
@@ -212,17 +217,18 @@ def install_ours(directory: Path) -> None:
         launcher.chmod(0o755)
 
 
-def install_theirs(directory: Path, find: Callable[[str], str | None]) -> None:
-    """Link Debian's programs.
+def install_theirs(directory: Path, table: PeerTable) -> None:
+    """Link Debian's programs; scripts that name others are made to name those that are tested.
 
     Raises:
         LookupError: one is missing.
     """
     for name in PROGRAMS:
-        path = find(f"ucspi-tcp-ipv6/{name}")
+        path = table.find(f"ucspi-tcp-ipv6/{name}")
         if path is None:
             raise LookupError(name)
-        (directory / name).symlink_to(path)
+        if table.runnable(path, directory) == path:
+            (directory / name).symlink_to(path)
 
 
 def observe(row: Row, world: World, programs: Path, directory: Path) -> Observation:
@@ -338,11 +344,12 @@ def _place(
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with world.namespace.socket(family) as one, world.namespace.socket(family) as last:
-        one.bind((host, 0))
+        address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0][4]  # a zone is lost in bind()
+        one.bind(address)
         if kind == "refused":
             yield one.getsockname()[1], lambda: None
             return
-        last.bind((host, 0))
+        last.bind(address)
         one.listen()
         one.settimeout(None)
         end = last.getsockname()[1]

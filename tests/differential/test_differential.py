@@ -47,7 +47,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("theirs")
-    harness.install_theirs(directory, peers().find)
+    harness.install_theirs(directory, peers())
     return directory
 
 

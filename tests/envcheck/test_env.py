@@ -224,6 +224,7 @@ def test_a_program_that_cannot_be_run_is_111_in_the_words_of_c(program: str, rea
         (["nonsense"], "'nonsense' is not a dialect"),
         (["ucspi-tcp", "--remote", "::1"], "IPv4 only"),
         (["ucspi-tcp", "--remote", "1.2.3.4", "--local", "::1"], "two families"),
+        (["s6", "--json", "--", "true"], "--json and --shell print"),
         (["ucspi-tcp", "--remote", "localhost"], "is not an IP address"),
         (["ucspi-unix", "--remote", "1.2.3.4"], "UNIX-domain"),
         (["s6", "-6"], "no TCP6 form"),

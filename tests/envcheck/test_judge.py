@@ -115,9 +115,37 @@ def test_of_answers_without_a_steady_shape_the_first_line_counts() -> None:
     assert judge(V6, ran("sorry\none two"), template).outcome == "refused"
 
 
+def test_of_answers_without_a_steady_shape_every_line_counts_that_is_always_there() -> None:
+    """A server that is fond of fortune(6)."""
+    template = Template(V4, ran("id 1a\nwise\nwelcome"), (V4, ran("id 2b\nvery wise\nand long\nwelcome")))
+
+    assert judge(V6, ran("id 3c\nother\nwelcome"), template).outcome == "alike"
+    turned_away = judge(V6, ran("id 3c\nother\nyou are not welcome"), template)
+    assert (turned_away.outcome, turned_away.detail) == ("different", "'other' where the reference gets 'welcome'")
+    assert judge(V6, ran("wise\nwelcome"), template).outcome == "different"
+    template.learn(V4, ran("wise"))
+    assert judge(V6, ran("anything at all"), template).outcome == "alike"
+
+
+def test_the_evidence_is_not_what_differs_by_itself() -> None:
+    template = Template(V4, ran("220 a1 ready\n250 ok"), (V4, ran("220 b2 ready\n250 ok")))
+    found = judge(V6, ran("220 c3 ready\n550 no"), template)
+
+    assert (found.outcome, found.detail) == ("refused", "'550 no'")
+
+
+def test_a_run_that_went_wrong_teaches_nothing() -> None:
+    template = Template(V4, ran("hello"))
+    template.learn(V4, ran("something else", status=None))
+
+    assert judge(V6, ran("something else"), template).outcome == "different"
+
+
 @pytest.mark.parametrize(
     ("output", "reference", "wanted"),
     [
+        ("this service is IPv4 only", "hello", "refused"),
+        ("IPv6 is not supported", "hello", "refused"),
         ("421 no", "220 yes", "refused"),
         ("220 yes", "421 no", "accepted"),
         ("220 yes\r\n550 no relay", "220 yes\r\n250 fine", "refused"),

@@ -129,10 +129,13 @@ def test_whatever_variables_hold_the_report_is_eighty_printable_columns(environ:
     json.dumps(data)
 
 
-def test_undecodable_bytes_are_shown_escaped() -> None:
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_undecodable_bytes_are_shown_escaped(form: str) -> None:
+    """As the byte that it is; JSON stays such as every reader takes, which half a surrogate pair is not."""
     done = subprocess.run(
-        ENVCHECK,
-        env={os.fsencode(k): os.fsencode(v) for k, v in (CLEAN | PEER6).items()} | {b"TCPREMOTEHOST": b"a\xff\x1b[31m"},
+        [*ENVCHECK, *(["--json"] if form == "json" else [])],
+        env={os.fsencode(k): os.fsencode(v) for k, v in (CLEAN | PEER6).items()}
+        | {b"TCPREMOTEHOST": b"\xc3\xa9a\xff\x1b[31m"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
@@ -140,8 +143,14 @@ def test_undecodable_bytes_are_shown_escaped() -> None:
     )
 
     assert done.returncode == 1
-    assert "\\udcff\\x1b[31m" in said(done)
     assert "\033" not in said(done)
+    if form == "text":
+        assert "  \\xe9a\\xff\\x1b[31m" in said(done)
+        assert "TCPREMOTEHOST='\\xe9a\\xff\\x1b[31m'" in said(done)
+    else:
+        assert "\\udc" not in said(done)
+        found = {variable["name"]: variable["value"] for variable in json.loads(said(done))["variables"]}
+        assert found["TCPREMOTEHOST"] == "éa\\xff\x1b[31m"
 
 
 def test_it_looks_at_another_descriptor_when_told() -> None:
@@ -308,7 +317,15 @@ def test_explain_knows_when_there_is_no_such_rule() -> None:
     done = envcheck("explain", "U000")
 
     assert (done.returncode, said(done)) == (2, "")
-    assert "there is no rule 'U000'" in done.stderr.decode()
+    assert "there is no rule 'U000'; ucspi-envcheck explain lists them all" in done.stderr.decode()
+
+
+def test_explain_without_a_code_lists_the_rules() -> None:
+    lines = said(envcheck("explain")).splitlines()
+
+    assert len(lines) > 30
+    assert lines[0].split()[:2] == ["U101", "dot-split"]
+    assert lines == sorted(lines)
 
 
 def test_the_version_is_shown() -> None:

@@ -33,6 +33,8 @@ HOSTILE = [
     "\\",
     "'''",
     "\x01%n%s",
+    "() { :;}; touch cracked",
+    "Proxy: http://[2001:db8::bad]/",
 ]
 
 

@@ -51,6 +51,27 @@ def compiled(tmp_path_factory: pytest.TempPathFactory, peer: Callable[[str], str
     return build
 
 
+UUID = "$(cat /proc/sys/kernel/random/uuid)"
+
+
+def test_what_no_two_answers_share_is_held_against_nobody() -> None:
+    """Neither against IPv6 callers nor against super-servers whose variables the server does not know."""
+    status, data = tried("--", "sh", "-c", f'echo "220 {UUID} ready"; echo "you are ${{TCPREMOTEIP:-unknown}}"')
+
+    assert (status, data["ready"], classes(data)) == (0, True, {})
+    assert [note["kind"] for note in data["notes"]] == ["other"]
+
+
+def test_a_refusal_behind_words_of_any_number() -> None:
+    fortune = 'seq $(($(od -An -N1 -tu1 /dev/urandom) % 5 + 1)) | sed "s/.*/wise words/"'
+    verdict = 'case $TCPREMOTEIP in *:*) echo "you are rejected";; *) echo welcome;; esac'
+    status, data = tried("--", "sh", "-c", f"{fortune}; {verdict}")
+
+    assert (status, data["ready"]) == (1, False)
+    assert classes(data) == {"rejects": {"IPv6", "mapped", "link-local"}}
+    assert data["findings"][0]["detail"] == "'you are rejected'"
+
+
 def test_rejects(tmp_path: Path) -> None:
     status, data = tried("--", "sh", str(SERVERS / "rejects.sh"))
 
@@ -268,6 +289,15 @@ def test_the_table_fits_eighty_columns_and_has_no_colour_in_a_pipe() -> None:
     assert max(map(len, text.splitlines())) <= 80
     assert "\033" not in text
     assert "IPv6 ready: no, because it" in text
+
+
+def test_words_of_the_table_do_not_touch() -> None:
+    # The first column of a row is followed by columns of ten; in parentheses is what does not count.
+    from ucspi_env.envcheck import _judge, _try
+
+    outcomes = (_judge.ALIKE, _judge.DIFFERENT, _judge.REFUSED, _judge.ACCEPTED, _judge.CRASHED, _judge.HUNG)
+    for outcome in (*outcomes, _judge.BROKEN):
+        assert len(f"({_try._IN_TABLE.get(outcome, outcome)})") < 10
 
 
 def test_an_interrupt_ends_it_quietly() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
 import mailbox
 import os
+import re
 import smtplib
 import socket
 import sqlite3
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support import PATIENCE
+from tests.support import PATIENCE, call, start_tcpserver, tool
 from ucspi_env import Endpoint
 from ucspi_env.testing import Caller, callers
 
@@ -134,6 +136,65 @@ def test_examples_say_what_they_teach_and_how_to_run_them(name: str) -> None:
         assert super_server in opening, super_server
 
 
+def words_of_the_opening(name: str, super_server: str) -> list[str]:
+    """The command that an example's opening has for a super-server."""
+    found = re.search(rf"{super_server} +(.*)", (SERVERS / name).read_text())
+    assert found, name
+    return found[1].split()
+
+
+OPENINGS = [
+    (name, super_server)
+    for name in COMMANDS
+    if name != "whoami.c"  # it has to be compiled first
+    for super_server in ("Under the bundled tcpserver", "Under Debian's tcpserver")
+]
+
+
+@pytest.mark.peer("ucspi-tcp-ipv6/tcpserver", "awk", "perl", "ruby")
+@pytest.mark.parametrize(("name", "super_server"), [*OPENINGS, ("chat.py", "The same, imported only once")])
+def test_the_command_of_the_opening_serves_both_families(
+    name: str, super_server: str, peer: Callable[[str], str], tmp_path: Path
+) -> None:
+    words = words_of_the_opening(name, super_server)
+    host = words.index("::0")
+    # Directories and files of the machine become the test's own. Nobody is asked about block lists.
+    program = [
+        str(tmp_path / Path(word).name) if word.startswith("/") else word
+        for word in words[host + 2 :]
+        if "example.org" not in word
+    ]
+    for word in program:
+        if word.startswith(str(tmp_path)) and not word.endswith(".db"):
+            Path(word).mkdir()
+            (Path(word) / "index.html").write_text("<p>hello</p>")
+    said = COMMANDS[name][1].encode()
+    server = start_tcpserver(
+        *words[1 : host + 1],
+        "0",
+        *program,
+        command={"tcpserver": [peer("ucspi-tcp-ipv6/tcpserver")], "ucspi-tcpserver": tool("tcpserver")}[words[0]],
+        env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"},
+        cwd=SERVERS,
+    )
+    with server:
+        answers = [call(server.port, host, said).data for host in ("127.0.0.1", "::1")]
+        lines = server.stop()
+
+    assert all(answers), lines
+    assert not any("Traceback" in line or "warning" in line for line in lines), lines
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("whoami.sh", "whoami.awk")])
+def test_the_line_for_inetd_is_one(name: str) -> None:
+    program = name.removesuffix(".c")
+    port, *words = words_of_the_opening(name, "Under inetd")
+
+    assert port.isdigit()
+    assert words[:3] == ["stream", "tcp6", "nowait"]
+    assert words[4:6] == [f"/usr/local/bin/{program}", program]
+
+
 def test_every_example_has_a_broken_twin() -> None:
     assert {f"broken_{name}" for name in GOOD} == {name for name in EXAMPLES if name.startswith("broken_")}
 
@@ -221,6 +282,35 @@ def test_whoami_by_hand_unmaps_both_spellings(
 
 
 @pytest.mark.parametrize("name", WHOAMI)
+@pytest.mark.parametrize(
+    "ip",
+    ["::ffff:1:2:3", "::ffff:0:c000:201", "64:ff9b::c000:201", "::7f00:1", "2001:db8::ffff:c000:201", "::ffff:0:0:1"],
+)
+def test_whoami_by_hand_takes_nothing_else_for_mapped(
+    name: str, ip: str, command: Callable[[str], list[str]], ucspi_run: RunServer
+) -> None:
+    run = ucspi_run(command(name), "s6", env={"TCPREMOTEIP": ip})
+
+    assert (run.errors, run.status) == (b"", 0)
+    said = run.output.decode().split()
+    assert ipaddress.ip_address(said[2]) == ipaddress.IPv6Address(ip)
+    assert said[-1] == "IPv6"
+
+
+@pytest.mark.peer("dash", "bash", "busybox", "ksh93")
+@pytest.mark.parametrize("shell", ["dash", "bash", "busybox sh", "ksh93"])
+@pytest.mark.parametrize("text", ["::ffff:1+a[`echo ran >&2`]:2", "::ffff:$(echo ran >&2):1", "`echo ran >&2`"])
+def test_the_shell_runs_nothing_of_what_it_is_told(
+    shell: str, text: str, peer: Callable[[str], str], ucspi_run: RunServer
+) -> None:
+    program, *words = shell.split()
+
+    run = ucspi_run([peer(program), *words, SERVERS / "whoami.sh"], "s6", env={"TCPREMOTEIP": text})
+
+    assert (run.output, run.errors, run.status) == (b"", b"whoami: fatal: that is no address\n", 111)
+
+
+@pytest.mark.parametrize("name", WHOAMI)
 def test_whoami_by_hand_asks_the_kernel_or_gives_up(
     name: str, command: Callable[[str], list[str]], ucspi_run: RunServer
 ) -> None:
@@ -279,6 +369,9 @@ def website(ucspi_server: StartServer, tmp_path: Path) -> Server:
     (tmp_path / "sub" / "index.html").write_text("<p>sub</p>")
     (tmp_path / "big.bin").write_bytes(bytes(range(256)) * 4096)
     (tmp_path.parent / "secret").write_text("secret")
+    (tmp_path / "link").symlink_to(tmp_path.parent / "secret")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "index.html").symlink_to(tmp_path.parent / "secret")
     return ucspi_server([*example("httpd.py"), tmp_path])
 
 
@@ -323,6 +416,12 @@ def test_one_connection_serves_several_requests(website: Server, peer: Callable[
         (b"GET /../secret HTTP/1.0\r\n\r\n", b"404"),
         (b"GET /%2e%2e/secret HTTP/1.0\r\n\r\n", b"404"),
         (b"GET //etc/passwd HTTP/1.0\r\n\r\n", b"404"),
+        (b"GET /link HTTP/1.0\r\n\r\n", b"404"),
+        (b"GET /.. HTTP/1.0\r\n\r\n", b"404"),
+        (b"GET /linked/ HTTP/1.0\r\n\r\n", b"404"),
+        (b"GET /index.html/ HTTP/1.0\r\n\r\n", b"404"),
+        (b"GET /%00 HTTP/1.0\r\n\r\n", b"404"),
+        (b"GET /" + 300 * b"a" + b" HTTP/1.0\r\n\r\n", b"404"),
         (b"HEAD / HTTP/1.0\r\n\r\n", b"200"),
         (b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", b"405"),
         (b"GET /\r\n\r\n", b"400"),
@@ -337,6 +436,20 @@ def test_httpd_serves_nothing_else(website: Server, request_: bytes, status: byt
     assert b"root:" not in answer
     if request_.startswith(b"HEAD"):
         assert b"home" not in answer
+    website.stop()
+    assert not any("Traceback" in line for line in website.log)
+
+
+def test_a_redirect_keeps_the_query(website: Server) -> None:
+    answer = website.call(b"GET /sub?a=1 HTTP/1.0\r\nHost: example.org\r\n\r\n")
+
+    assert b"\r\nLocation: http://example.org/sub/?a=1\r\n" in answer
+
+
+def test_httpd_is_not_kept_busy_by_endless_headers(website: Server) -> None:
+    request = b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n"
+
+    assert website.call(request) == b""
 
 
 def maildir(tmp_path: Path) -> list[str]:
@@ -357,7 +470,36 @@ def test_smtplib_delivers_and_the_literal_is_in_the_trace(ucspi_server: StartSer
         )
 
 
-@pytest.mark.peer("swaks")
+@pytest.mark.parametrize(
+    ("sent", "stored"),
+    [
+        (b"one\r\n..two\r\n.\r\n", ["one\n.two\n"]),
+        (b".\r\n", [""]),
+        # What follows is the mail's text, whatever other servers see in it.
+        (b"one\n.\nMAIL FROM:<forged@example.org>\r\n.\r\n", ["one\n.\nMAIL FROM:<forged@example.org>\n"]),
+        (b"one\n.\r\ntwo\r\n.\r\n", ["one\n.\ntwo\n"]),
+        (b"x" * 1002 + b".\r\ntwo\r\n.\r\n", ["x" * 1002 + ".\ntwo\n"]),
+        (b"never ended\r\n", []),
+    ],
+)
+def test_a_mail_ends_at_a_lone_dot_and_nowhere_else(
+    ucspi_run: RunServer, tmp_path: Path, sent: bytes, stored: list[str]
+) -> None:
+    hello = (
+        b"EHLO a\rX-Forged: yes\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.org>\r\nRCPT TO:<c@example.org>\r\n"
+    )
+
+    run = ucspi_run([*example("smtpd.py"), tmp_path / "in"], send=hello + b"DATA\r\n\r\n" + sent + b"DATA\r\nQUIT\r\n")
+
+    mails = maildir(tmp_path) if stored else []
+    assert [text.partition("\n\n")[2] for text in mails] == stored
+    assert all(text.startswith("Received: from a X-Forged: yes (") for text in mails)
+    # Recipients were those of the mail before.
+    assert (b"502 5.5.1" in run.output) == bool(stored)
+
+
+# swaks calls over IPv6 only with that module.
+@pytest.mark.peer("swaks", "INET6.pm")
 def test_swaks_delivers(ucspi_server: StartServer, tmp_path: Path, peer: Callable[[str], str]) -> None:
     server = ucspi_server([*example("smtpd.py"), tmp_path / "in"])
     for host in server.hosts:
@@ -428,8 +570,13 @@ def test_adminshell_keeps_its_list(
         assert run.output == b"sorry, not you\r\n"
 
 
-def test_chat_tells_everybody_else(ucspi_server: StartServer, tmp_path: Path) -> None:
-    server = ucspi_server([*example("chat.py"), tmp_path])
+@pytest.mark.parametrize(
+    ("program", "options"), [(example("chat.py"), []), (["chat:chat"], ["--handler"])], ids=["program", "handler"]
+)
+def test_chat_tells_everybody_else(
+    ucspi_server: StartServer, tmp_path: Path, program: list[str], options: list[str]
+) -> None:
+    server = ucspi_server([*program, tmp_path], options=options, cwd=SERVERS)
     with contextlib.ExitStack() as stack:
 
         def join(host: str) -> tuple[socket.socket, Any, str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import socket
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -66,16 +69,97 @@ def test_a_shortage_while_launching_costs_its_caller_only(
     assert server.stop() == [f"tcpserver: warning: dropping connection, {why}"]
 
 
-@pytest.mark.peer("prlimit")
-def test_a_disk_that_is_full_leaves_the_old_rules_in_place(tmp_path: Path) -> None:
-    """A limit on file sizes fails as a full disk does: in the middle of a file."""
+@pytest.mark.peer("prlimit", "strace")
+@pytest.mark.parametrize(
+    "full",
+    [
+        ["prlimit", "--fsize=100"],  # fails as a full disk may: in the middle of a file
+        ["strace", "-qq", "-o", os.devnull, "-e", "trace=write", "-e", "inject=write:error=ENOSPC:when=1"],
+        ["strace", "-qq", "-o", os.devnull, "-e", "trace=fsync", "-e", "inject=fsync:error=EDQUOT:when=1"],
+    ],
+)
+def test_a_disk_that_is_full_leaves_the_old_rules_in_place(tmp_path: Path, full: list[str]) -> None:
     cdb, temporary = tmp_path / "cdb", tmp_path / "tmp"
     compile_rules = [*tool("tcprules"), str(cdb), str(temporary)]
     subprocess.run(compile_rules, input=b"127.0.0.9:deny\n:allow\n", check=True)
     before = cdb.read_bytes()
-    done = subprocess.run(
-        ["prlimit", "--fsize=100", *compile_rules], input=b":deny\n", capture_output=True, check=False
-    )
+    done = subprocess.run([*full, *compile_rules], input=b":deny\n", capture_output=True, check=False)
     assert done.returncode == 111
     assert done.stderr.startswith(b"tcprules: fatal: unable to write ")
     assert cdb.read_bytes() == before
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("host", ["0", "192.0.2.1"])
+def test_an_interface_that_goes_and_comes_back_costs_nobody_but_its_callers(
+    tcpserver: Callable[..., Server], netns: Callable[..., Namespace], host: str
+) -> None:
+    """Also where the server listens on the very address that goes with it."""
+    inside = netns()
+    address, caller = "192.0.2.1", "192.0.2.2/24"
+    outside = inside.neighbour(caller, own=[f"{address}/24"])
+    server = tcpserver("-vRHl0", host, "0", "cat", namespace=inside)
+    with outside.socket(socket.AF_INET) as cut_off:
+        cut_off.connect((address, server.port))
+        server.wait_for_line(" ok ")
+        inside.ip("link", "delete", "veth0")
+        if host == "0":
+            assert call(server.port, over=inside.socket(socket.AF_INET), send=b"x").data == b"x"
+        server.signal(signal.SIGUSR1)
+        server.wait_for_line(lambda line: line.startswith("tcpserver: connected ") and ":192.0.2.2:" in line)
+        outside = inside.neighbour(caller, own=[f"{address}/24"])
+        assert call(server.port, address, over=outside.socket(socket.AF_INET), send=b"y").data == b"y"
+    assert not [line for line in server.lines if "warning" in line]
+
+
+@pytest.mark.peer("faketime")
+@pytest.mark.parametrize("kind", [(), ("--preload",)])
+def test_a_clock_that_jumps_changes_nothing_but_the_times_in_the_log(
+    tcpserver: Callable[..., Server], tmp_path: Path, kind: tuple[str, ...]
+) -> None:
+    """What is measured is measured by the clock that does not jump."""
+    if kind and not sys.platform.startswith("linux"):
+        pytest.skip("--preload needs Linux")
+    (tmp_path / "echo.py").write_text(
+        "import sys\nwhile d := sys.stdin.buffer.read1(99): sys.stdout.buffer.raw.write(d)\n"
+    )
+    clock = tmp_path / "clock"
+
+    def jump(offset: str) -> None:
+        (tmp_path / "new").write_text(f"{offset}\n")
+        (tmp_path / "new").replace(clock)
+
+    jump("+0d")
+    library = subprocess.run(["faketime", "-f", "+0d", "printenv", "LD_PRELOAD"], capture_output=True, check=True)
+    environ = {
+        "PATH": os.environ["PATH"],
+        "LD_PRELOAD": library.stdout.decode().strip(),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+    }
+    limits = ["--handler-timeout=3600"] if kind else ["--lifetime=3600"]
+    program = ["./echo.py"] if kind else ["cat"]
+    options = ["-vRHl0", "--log-format=json", "--drain=3600", *kind, *limits]
+    server = tcpserver(*options, "127.0.0.1", "0", *program, env=environ, cwd=tmp_path)
+    years = []
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as held:
+        held.sendall(b"a")
+        assert held.recv(1) == b"a"
+        for number, offset in enumerate(("+800d", "-800d", "+0d"), 1):
+            jump(offset)
+            assert call(server.port, send=b"x").data == b"x"
+            line = server.wait_for_line('"event":"end"', count=number)
+            years.append(int(json.loads(line)["time"][:4]))
+            held.sendall(b"b")
+            assert held.recv(1) == b"b"
+        jump("+800d")
+        server.signal(signal.SIGTERM)
+        held.sendall(b"c")
+        assert held.recv(1) == b"c"
+    assert server.wait() == 0
+    assert years[1] < years[2] < years[0]
+    ends = [json.loads(line) for line in server.stop() if '"event":"end"' in line]
+    assert [end["exit_code"] for end in ends] == [0] * 4
+    assert max(end["seconds"] for end in ends) < 3600

@@ -13,7 +13,7 @@ import pytest
 
 from tests.faults.helpers import state, wait_until
 from tests.support import Namespace, Server, call
-from tests.support.dns_server import DNSServer, Query, garbage, respond, reverse
+from tests.support.dns_server import DNSServer, Query, garbage, record, respond, reverse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ HOST = ("sh", "-c", 'echo "${TCPREMOTEHOST-unset} ${TCPREMOTEINFO-unset}"')
 RESET = b"\1\0\0\0\0\0\0\0"
 
 
-@pytest.mark.parametrize("how", ["garbage", "late", "false", "truncated"])
+@pytest.mark.parametrize("how", ["garbage", "late", "false", "truncated", "elsewhere"])
 def test_a_name_server_that_misbehaves_first_is_heard_out(tcpserver: Callable[..., Server], how: str) -> None:
     """Packets that are no answer are passed over; a lost question is asked again."""
     asked: list[Query] = []
@@ -31,11 +31,16 @@ def test_a_name_server_that_misbehaves_first_is_heard_out(tcpserver: Callable[..
         asked.append(query)
         right = dns.ordinary(query)
         wrong = bytes([right[0] ^ 1]) + right[1:]
+        if how == "elsewhere":  # the right question and number, from a port that was not asked
+            lie = respond(query, record(query.name, "PTR", "liar.example"))
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stray:
+                stray.sendto(lie, query.source)
         return {
             "garbage": [garbage(1), garbage(600), b"", right],
             "late": [] if len(asked) == 1 else [right],
             "false": [wrong, right],
             "truncated": [right[:11], right],
+            "elsewhere": [right],
         }[how]
 
     with DNSServer({reverse("127.0.0.1"): {"PTR": ["caller.example"]}}, special) as dns:
@@ -124,11 +129,13 @@ def test_callers_who_say_nothing_before_the_program_are_sent_away_in_time(tcpser
         ]
         for number, one in enumerate(silent):
             if number % 2:
-                one.sendall(b"PROXY TCP4 192.0.2.1 ")
+                with contextlib.suppress(ConnectionError):  # on a slow machine that was in vain
+                    one.sendall(b"PROXY TCP4 192.0.2.1 ")
         header = b"PROXY TCP4 192.0.2.9 192.0.2.1 9 25\r\n"
         assert call(server.port, send=header + b"x").data == b"x"
         for one in silent:
-            assert one.recv(1) == b""
+            with contextlib.suppress(ConnectionResetError):  # the end of a connection whose bytes nobody has read
+                assert one.recv(1) == b""
     server.wait_for_line("unable to read PROXY header from 127.0.0.1", count=60)
 
 

@@ -21,6 +21,7 @@ from tests.fuzz.strategies import near
 from tests.fuzz.targets import REGRESSIONS, TARGETS, regressions
 
 BATCH = 500
+SLOW = 20  # seconds for one input; what takes longer is a find
 
 
 def keep(name: str, data: bytes) -> Path:
@@ -65,8 +66,14 @@ def by_hypothesis(name: str, seconds: float) -> tuple[int, bytes | None]:
     return tried, None
 
 
-def by_atheris(name: str, seconds: float) -> bytes | None:
-    """The input that failed; atheris never comes back, so it has a process of its own."""
+def by_atheris(name: str, seconds: float) -> tuple[str, bytes | None]:
+    """What atheris says of its work, and the input that failed or took too long.
+
+    It never comes back, so it has a process of its own.
+
+    Raises:
+        RuntimeError: it failed, and not by an input.
+    """
     with tempfile.TemporaryDirectory() as directory:
         corpus = Path(directory, "corpus")
         corpus.mkdir()
@@ -79,9 +86,26 @@ def by_atheris(name: str, seconds: float) -> bytes | None:
             "atheris.Setup(sys.argv[1:], TARGETS[sys.argv[1]].run)\n"
             "atheris.Fuzz()\n"
         )
-        options = [f"-max_total_time={int(seconds)}", f"-artifact_prefix={directory}/found-", str(corpus)]
-        subprocess.run([sys.executable, "-c", code, name, *options], check=False)
-        return next((path.read_bytes() for path in Path(directory).glob("found-*")), None)
+        limits = [
+            f"-max_total_time={max(1, int(seconds))}",
+            f"-timeout={SLOW}",
+            "-max_len=4096",
+            "-use_value_profile=1",
+        ]
+        options = [*limits, f"-artifact_prefix={directory}/found-", str(corpus)]
+        done = subprocess.run(
+            [sys.executable, "-c", code, name, *options],
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        found = next((path.read_bytes() for path in Path(directory).glob("found-*")), None)
+        if found is not None or done.returncode:
+            print(done.stderr[-4000:], file=sys.stderr)
+            if found is None:
+                raise RuntimeError(f"atheris ended with {done.returncode}, and not because of an input")
+        return done.stderr.rstrip().rpartition("\n")[2], found
 
 
 def main() -> int:
@@ -94,7 +118,8 @@ def main() -> int:
         if name not in TARGETS:
             parser.error(f"there is no target {name!r}")
         if importlib.util.find_spec("atheris") is not None:
-            failing, how = by_atheris(name, arguments.seconds), "atheris"
+            said, failing = by_atheris(name, arguments.seconds)
+            how = f"atheris: {said}"
         else:
             tried, failing = by_hypothesis(name, arguments.seconds)
             how = f"{tried} examples"

@@ -14,7 +14,9 @@ from ucspi_env import Endpoint, UCSPIError
 from ucspi_env import proxy as proxy_protocol
 from ucspi_env._facts import Descriptor, Facts
 from ucspi_env._identify import identify
-from ucspi_env.tools import _cdb, _dnswire, _identwire, _rules
+from ucspi_env.envcheck.lint import lint_text
+from ucspi_env.envcheck.lint._languages import LANGUAGES
+from ucspi_env.tools import _cdb, _dnsconf, _dnswire, _identwire, _inetd, _lines, _rbl, _rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,6 +104,60 @@ def ident(data: bytes) -> None:
     assert whole.user is None or (whole.user.isprintable() and " " not in whole.user and len(whole.user) <= 512)
 
 
+def lint(data: bytes) -> None:
+    """A source file; the first byte chooses its language, or leaves it to be guessed."""
+    text = data[1:].decode("utf-8", "replace")
+    language = (None, *LANGUAGES)[data[0] % (len(LANGUAGES) + 1)] if data else None
+    rows = text.count("\n") + 1
+    for finding in lint_text("a.patch" if data[:1] == b"\xff" else "x", text, language):
+        assert 1 <= finding.line <= rows
+        assert finding.column >= 1
+
+
+def resolver(data: bytes) -> None:
+    """``$DNSCACHEIP``, resolv.conf, a rewrite file, and a name to look up, NUL between them."""
+    variable, conf, rewrite, name = (data.decode("utf-8", "surrogateescape").split("\0") + [""] * 4)[:4]
+    for servers in (_dnsconf.servers_from_variable(variable)[0], _dnsconf.servers_from_resolv_conf(conf)):
+        assert len(servers) <= 4
+    for file in (rewrite, None):
+        rules = _dnsconf.rewrite_rules({"LOCALDOMAIN": variable} if variable else {}, file, conf, name)
+        for one in _dnsconf.rewritten(name, rules):
+            with contextlib.suppress(_dnswire.WireError):
+                assert len(_dnswire.encode_query(IDENT, _dnswire.name_from_text(one), 1)) <= 12 + 255 + 4
+
+
+def smtp(data: bytes) -> None:
+    """What a rejected SMTP client says, at once and byte by byte alike."""
+    whole, pieces = _rbl.Dialogue(b"553 no"), _rbl.Dialogue(b"553 no")
+    said = b""
+    for at in range(len(data)):
+        said += pieces.feed(data[at : at + 1])
+        if pieces.over:
+            break
+    assert whole.feed(data) == said
+    assert whole.over == pieces.over
+
+
+def http(data: bytes) -> None:
+    """An HTTP reply, at once and byte by byte alike, unless its header is too long for either."""
+    whole, pieces = _lines.HttpBody(), _lines.HttpBody()
+    body = whole.feed(data)
+    said = b"".join(pieces.feed(data[at : at + 1]) for at in range(len(data)))
+    if not (whole.header_too_long or pieces.header_too_long):
+        assert (body, whole.status, whole.length) == (said, pieces.status, pieces.length)
+    assert whole.reason.isprintable()
+
+
+def inetd(data: bytes) -> None:
+    """inetd.conf, or xinetd's; what is found can be shown in a line."""
+    text = data.decode("utf-8", "surrogateescape")
+    for found in _inetd.read_inetd(text, "f"):
+        assert isinstance(found, _inetd.Unreadable | _inetd.Service)
+    sections = [one for one in _inetd.read_sections(text, "f") if isinstance(one, _inetd.Section)]
+    _inetd.read_xinetd(sections)
+    _inetd.is_xinetd(text)
+
+
 class Target(NamedTuple):
     """One function, and inputs that lead into its depths."""
 
@@ -146,6 +202,39 @@ TARGETS = {
     ),
     "ident": Target(
         ident, (b"1 , 2 : USERID : UNIX :joe\r\n", b"1,2:ERROR:NO-USER\r\n", b"1,2:USERID:OTHER, UTF-8:j:k\n")
+    ),
+    "lint": Target(
+        lint,
+        (
+            b'\1int main(void) { char ip[16]; strcpy(ip, getenv("TCPREMOTEIP")); sscanf(ip, "%d.%d.%d.%d", a); }\n',
+            b'\3case "$TCPREMOTEIP" in 127.*) echo "${TCPREMOTEIP%.*}" ;; esac <<EOF\n$TCPREMOTEHOST\nEOF\n',
+            b"\4my ($ip) = $ENV{TCPREMOTEIP} =~ /^(\\d+)\\./; # ucspi: ignore\n",
+            b'\5import os\nip = os.environ["TCPREMOTEIP"]\nif ip.split(".")[0] == "10":\n    pass\n',
+            b'\xff--- a/x.c\n+++ b/x.c\n@@ -1,2 +1,2 @@\n-a\n+ip = getenv("TCPREMOTEIP");\n b\n',
+            b'\0#!/usr/bin/env ruby\nputs ENV["TCPREMOTEIP"].split(".")\n',
+        ),
+    ),
+    "resolver": Target(
+        resolver,
+        (
+            b"127.0.0.1.2001:db8::53\0nameserver ::1\nsearch a.example b.example\n\0-.local:x.example\n?:.a+.b\n\0host",
+            b"127.0.0.1:5353,[::1]:53\0domain d\n\0=a:b\n*.:\n\0a.\\056.example",
+        ),
+    ),
+    "smtp": Target(smtp, (b"HELO a\r\nMAIL FROM:<>\r\nQUIT\r\n", b"quit now\nnoop\n", b"x" * 300 + b"\nrset\r\r\n")),
+    "http": Target(
+        http,
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nabc", b"HTTP/1.1 404 \xff\n\nx", b"\n", b"\r\nHTTP/1.0 200\n"),
+    ),
+    "inetd": Target(
+        inetd,
+        (
+            b"127.0.0.1:\nsmtp stream tcp nowait/10.5 mail:mail /usr/sbin/tcpd in.smtpd -bs\n"
+            b"#x\n[::1]:http stream tcp6 wait root internal\n",
+            b"defaults\n{\n instances = 60\n only_from += 10.0.0.0/8 2001:db8::\n}\n"
+            b"service ftp\n{\n disable = no\n server = /x\n"
+            b" per_source = UNLIMITED\n cps = 25 30\n rlimit_as = 8M\n nice = -5\n env = A=b\n}\nincludedir /etc/x.d\n",
+        ),
     ),
 }
 

@@ -86,6 +86,7 @@ def test_limits(waiting: str, limit: int, per_source: int | None, told: str) -> 
         ("tftp dgram udp wait root /usr/sbin/tftpd tftpd", "dgram"),
         ("x stream udp nowait root /bin/x x", "udp is not TCP"),
         ("x stream unix nowait root /bin/x x", "unix is not TCP"),
+        ("/run/x stream unix nowait root /bin/x x", "unix is not TCP"),
         ("x stream tcp wait root /bin/x x", "listening socket"),
         ("x stream tcp wait.50 root /bin/x x", "listening socket"),
         ("rstatd/1-3 dgram rpc/udp wait root /bin/x x", "portmapper"),
@@ -227,6 +228,11 @@ def test_access_lists_become_rules(defaults: str, body: str, rules: list[str] | 
     service = xinetd(body, defaults)
     assert service.rules == rules
     assert service.wants_names is any("=" in rule for rule in rules or [])
+
+
+def test_an_exception_to_an_access_list_lets_nobody_in_by_being_lost() -> None:
+    """xinetd has no such notation, but who wrote it meant it: a rule for the wider entry alone would let them in."""
+    assert "!192.0.2.1" in xinetd("only_from = 0.0.0.0 !192.0.2.1").obstacle
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -431,6 +432,27 @@ def test_mconnect_io_half_closes_at_the_end_of_its_input(ours: Tools) -> None:
         assert tool.stdout
         assert tool.stdout.read() == b"answer\n\r\n\0"
         assert tool.wait(PATIENCE) == 0
+
+
+def test_mconnect_io_closes_what_is_no_socket(ours: Tools) -> None:
+    """Under a client that has pipes for descriptors 6 and 7."""
+    from_network, network_says = os.pipe()
+    network_hears, to_network = os.pipe()
+    # Numbers that bash does not mind, whatever these are.
+    script = 'exec "$@" 6<&"$IN" 7>&"$OUT" {IN}<&- {OUT}>&-'
+    with subprocess.Popen(
+        ["bash", "-c", script, "bash", *ours.argv("mconnect-io")],
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "IN": str(from_network), "OUT": str(to_network)},
+        pass_fds=[from_network, to_network],
+    ) as tool:
+        os.close(from_network)
+        os.close(to_network)
+        assert select.select([network_hears], [], [], PATIENCE)[0]
+        assert os.read(network_hears, 1) == b""
+        os.close(network_says)
+        assert tool.wait(PATIENCE) == 0
+    os.close(network_hears)
 
 
 def test_mconnect_io_ends_with_the_network_though_its_input_goes_on(ours: Tools) -> None:

@@ -10,7 +10,7 @@ import pytest
 from ucspi_env.envcheck.lint import lint_text
 from ucspi_env.envcheck.lint._languages import LANGUAGES
 from ucspi_env.envcheck.lint._model import HEADINGS, RULES, Hit, Rule, rule, sections
-from ucspi_env.envcheck.lint._pages import explain_text, rules_page
+from ucspi_env.envcheck.lint._pages import _plain, explain_text, rules_page
 from ucspi_env.envcheck.lint._remedies import REMEDIES, remedy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -128,3 +128,10 @@ def test_the_documentation_is_up_to_date() -> None:
 
 def test_hits_are_values() -> None:
     assert Hit(1, "x") == Hit(1, "x")
+
+
+def test_a_forge_shows_remedies_as_they_are() -> None:
+    for text in {one for table in REMEDIES.values() for one in table.values()}:
+        written = _plain(text)
+        assert re.sub(r"\\([!-/:-@[-`{-~])", r"\1", written) == text
+        assert not re.search(r"(?<!\\)(?:\\\\)*[*`<]|(?<!\\)\]\(", written), written

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import re
 import shlex
 import signal
@@ -243,14 +245,19 @@ def exec_start(text: str) -> list[str]:
 
 @pytest.mark.peer("systemd-analyze")
 @pytest.mark.parametrize("files", [{"hello.service": "systemd-service"},
-                                   {"hello.socket": "systemd-socket", "hello.service": "systemd-activated"}],
-                         ids=["service", "socket"])  # fmt: skip
+                                   {"hello.socket": "systemd-socket", "hello.service": "systemd-activated"},
+                                   {"hello.service": "systemd-service",
+                                    "hello.service.d/notify.conf": "systemd-notify"},
+                                   {"hello.socket": "systemd-accept-socket",
+                                    "hello@.service": "systemd-accept-service"}],
+                         ids=["service", "socket", "notify", "accept"])  # fmt: skip
 def test_systemd_finds_nothing_odd_in_the_units(scene: Scene, files: dict[str, str]) -> None:
     for file, name in files.items():
         scene.file(file, unit(scene, name), 0o644)
     # Where systemd is unpacked and not installed, its own units are there. The colon appends the usual places.
     scene.env["SYSTEMD_UNIT_PATH"] = f"{peers().package_root('systemd')}/lib/systemd/system:"
-    done = scene.run("systemd-analyze", "verify", *(f"./{name}" for name in files))
+    units = [f"./{name.replace('@.', '@1.')}" for name in files if "/" not in name]
+    done = scene.run("systemd-analyze", "verify", *units)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
@@ -282,3 +289,89 @@ def test_the_socket_of_systemd_serves_and_drains(scene: Scene, patient_caller: C
     scene.wait_until_it_listens(PORT, server)
     says_hello(scene)
     drains(scene, server, patient_caller)
+
+
+@pytest.mark.peer("systemd-socket-activate")
+def test_a_program_of_its_own_for_each_connection_knows_its_caller(scene: Scene) -> None:
+    scene.file("hello", snippet("hello"))
+    socket_unit, service = unit(scene, "systemd-accept-socket"), unit(scene, "systemd-accept-service")
+    assert "Accept=yes" in socket_unit
+    assert "StandardInput=socket" in service
+    address = next(line for line in socket_unit.splitlines() if line.startswith("ListenStream=")).partition("=")[2]
+    server = scene.start("systemd-socket-activate", "--accept", "--inetd", "-l", address, *exec_start(service))
+    scene.wait_until_it_listens(PORT, server)
+    says_hello(scene)
+
+
+# -- logrotate --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.peer("logrotate", "gzip")
+def test_logrotate_cuts_a_log_that_is_open(scene: Scene) -> None:
+    scene.file("hello", snippet("hello"))
+    log = scene.folder / "hello.log"
+    server = scene.start("sh", "-c", f"exec ucspi-tcpserver -v -RHl0 0 {PORT} ./hello 2>>hello.log")
+    scene.wait_until_it_listens(PORT, server)
+    says_hello(scene)
+    log_has(log, "tcpserver: end ", 2)
+    before = log.read_text()
+    configuration = scene.file("rotate", snippet("logrotate").replace("/var/log/hello.log", str(log)), 0o644)
+
+    done = scene.run("logrotate", "--force", "--state", str(scene.folder / "state"), str(configuration))
+
+    assert done.returncode == 0, done.stderr
+    assert gzip.decompress((scene.folder / "hello.log.1.gz").read_bytes()).decode() == before
+    says_hello(scene)
+    log_has(log, "tcpserver: end ", 2)
+    assert log.read_text().startswith("tcpserver: ")  # and not with a hole
+
+
+# -- containers -------------------------------------------------------------------------------------------------------
+
+
+def test_in_a_container_it_is_process_1_reaps_drains_and_ends(scene: Scene) -> None:
+    """In a process namespace of its own, by the command of the page's Containerfile."""
+    containerfile = snippet("containerfile")
+    command = json.loads(next(line for line in containerfile.splitlines() if line.startswith("CMD ")).partition(" ")[2])
+    assert command[-1] == "/usr/local/bin/hello"
+    scene.file(
+        "hello",
+        snippet("hello")
+        + """import os
+import signal
+import sys
+from pathlib import Path
+
+for line in sys.stdin:
+    if line == "leave a stray\\n":
+        if not os.fork():  # the parent of this one is process 1 as soon as we have ended
+            os._exit(0 if os.fork() else os.execvp("true", ["true"]))
+    elif line == "states\\n":
+        stats = [path.read_text() for path in Path("/proc").glob("[0-9]*/stat")]
+        print(*sorted(text.rpartition(")")[2].split()[0] for text in stats), flush=True)
+    elif line == "stop\\n":
+        os.kill(1, signal.SIGTERM)
+    else:
+        print(line, end="", flush=True)
+""",
+    )
+    contained = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    if scene.run(*contained, "true").returncode:
+        pytest.skip("process namespaces are not allowed here")
+    server = scene.start(*contained, *command[:-1], str(scene.folder / "hello"))
+    scene.wait_until_it_listens(PORT, server)
+    for host in HERE.values():
+        answer, caller = scene.ask(host, PORT)
+        assert answer == f"hello {caller}\n".encode()
+    scene.ask("::1", PORT, b"leave a stray\n")
+    # R or S, but no Z: tcpserver and the program that tells.
+    until(lambda: b"Z" not in scene.ask("::1", PORT, b"states\n")[0].split(b"\n")[1], lambda: server.lines)
+
+    with scene.connect("::1", PORT) as connected:
+        connected.settimeout(PATIENCE)
+        assert connected.recv(100).startswith(b"hello ")
+        connected.sendall(b"stop\n")
+        until(lambda: not scene.listens(PORT), lambda: server.lines)
+        connected.sendall(b"the last word\n")
+        assert connected.recv(100) == b"the last word\n"
+    assert server.wait() == 0

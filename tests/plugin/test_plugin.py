@@ -110,6 +110,97 @@ def test_a_function_that_raises_fails_its_test_with_its_own_traceback(suite: pyt
     result.stdout.fnmatch_lines(["*def server(session):", "E * ZeroDivisionError: in the server"])
 
 
+def test_a_failure_shows_what_the_server_did(suite: pytest.Pytester) -> None:
+    result = outcomes(
+        suite,
+        """
+        def test_status(ucspi_run):
+            assert ucspi_run(["/bin/sh", "-c", "echo oops >&2; echo 220; exit 3"]).status == 0
+
+        def test_time(ucspi_run):
+            assert not ucspi_run(["/bin/sleep", "1000"], timeout=0.1).hung
+
+        def test_log(ucspi_server):
+            assert ucspi_server(["./nobody"]).call() == b"220\\r\\n"
+
+        def test_string(ucspi_run):
+            ucspi_run("./server.py")
+
+        def test_absent(ucspi_run):
+            ucspi_run(["./server.py"])
+        """,
+        failed=5,
+    )
+
+    result.stdout.fnmatch_lines(["E * where 3 = <Run status=3 errors=b'oops\\n' output=b'220\\n' seconds=*>.status"])
+    result.stdout.fnmatch_lines(["E * where True = <Run hung errors=b'' output=b'' seconds=*>.hung"])
+    result.stdout.fnmatch_lines(
+        [
+            "*Captured tcpserver's log teardown*",
+            "tcpserver: warning: dropping connection, unable to run ./nobody: file does not exist",
+        ]
+    )
+    said = result.stdout.str()
+    assert "TypeError: a program is a list of words, ['./server.py'], and not './server.py'" in said
+    assert "FileNotFoundError: [Errno 2] No such file or directory: './server.py'" in said
+    # The test's own line is what is shown, not the inside of the harness or of subprocess.
+    assert not [
+        line for line in result.outlines if re.search(r"^\S*(_harness|_play|pytest_plugin|subprocess)\.py", line)
+    ]
+
+
+def test_the_log_of_a_test_that_passes_is_not_shown(suite: pytest.Pytester) -> None:
+    result = outcomes(
+        suite,
+        """
+        def test_it(ucspi_server):
+            assert ucspi_server(["/bin/echo", "220"]).call() == b"220\\n"
+        """,
+        passed=1,
+    )
+
+    assert "tcpserver" not in result.stdout.str()
+
+
+def test_it_works_on_the_workers_of_xdist(suite: pytest.Pytester) -> None:
+    suite.makepyfile(
+        """
+        import pytest
+        import ucspi_env
+
+        @pytest.mark.ucspi_matrix("s6", "inetd")
+        def test_matrix(ucspi_run, ucspi_caller):
+            def main():
+                print(ucspi_env.remote().ip)
+            assert ucspi_run(main).output.decode() == f"{ucspi_caller.remote.ip}\\n"
+
+        @pytest.mark.parametrize("number", range(4))
+        def test_server(ucspi_server, number):
+            assert ucspi_server(["/bin/echo", "220"]).call() == b"220\\n"
+        """
+    )
+
+    result = suite.runpytest_subprocess("-p", "xdist", "-n", "2")
+
+    result.assert_outcomes(passed=12)
+
+
+def test_it_can_be_left_out(suite: pytest.Pytester) -> None:
+    suite.makepyfile(
+        """
+        import sys
+
+        def test_nothing_of_it_is_there(request):
+            assert not [name for name in sys.modules if name.startswith("ucspi_env")]
+            assert not request.config.pluginmanager.has_plugin("ucspi_env")
+        """
+    )
+
+    result = suite.runpytest_subprocess("-p", "no:ucspi_env")
+
+    result.assert_outcomes(passed=1)
+
+
 @pytest.mark.parametrize("capture", ["fd", "sys", "no"])
 def test_functions_work_under_every_kind_of_capture(suite: pytest.Pytester, capture: str) -> None:
     outcomes(

@@ -276,6 +276,10 @@ def test_a_header_that_never_comes_is_given_up() -> None:
     assert done.lines == [f"proxyserver: fatal: unable to read PROXY header from {done.peer}: timed out"]
 
 
+def test_any_number_of_seconds_is_a_time() -> None:
+    assert run("-t", "9" * 5000, "-n", "127.0.0.1", *REPORT, send=V4).said.evidence == "proxy"
+
+
 def test_a_balancer_that_only_connects_is_one_line() -> None:
     done = run("-n", "127.0.0.1", *REPORT, send=b"")
     assert done.status == 111

@@ -215,7 +215,7 @@ def test_a_stranger_s_words_reach_no_other_rule(tmp_path: Path, name: str) -> No
 
 
 @given(st.text(max_size=30), st.text(max_size=30))
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_words_of_a_stranger_are_looked_up_without_trouble(tmp_path: Path, host: str, info: str) -> None:
     make(
         tmp_path,
@@ -285,7 +285,9 @@ def converted(convert: Callable[[T], U], rules: T, acceptable: str) -> U | None:
 
 
 @given(RULES)
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_a_directory_made_of_a_file_decides_alike_and_so_does_the_file_made_of_that(
     tmp_path_factory: pytest.TempPathFactory, rules: list[str]
 ) -> None:
@@ -348,6 +350,11 @@ def test_lines_are_such_as_c_knows_where_they_can_be() -> None:
         b"2001:db8::1:1:1:1:1:allow,A=/x\"y/\n",
         b":deny\n",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", ["nobody", "256.", "1" * 5000 + "."])
+def test_a_rule_that_can_match_nobody_is_no_rule_of_a_directory(address: str) -> None:
+    assert tree_of_lines([address.encode() + b":deny\n"]) == tree_of_lines([])
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ def records(line: bytes) -> list[tuple[bytes, bytes]]:
         (b"1.2.3.7-9:deny\n", [(b"1.2.3.7", b"D\0"), (b"1.2.3.8", b"D\0"), (b"1.2.3.9", b"D\0")]),
         (b"007-8.:deny\n", [(b"7.", b"D\0"), (b"8.", b"D\0")]),
         (b"1.254-999.:deny\n", [(b"1.254.", b"D\0"), (b"1.255.", b"D\0")]),
+        (b"1.%b2-2:deny\n" % (b"0" * 5000), [(b"1.2", b"D\0")]),
         (b"1.-1:deny\n", [(b"1.0", b"D\0"), (b"1.1", b"D\0")]),
         (b"1.5-3:deny\n", []),
         (b"1.2-3.4-5.:deny\n", [(b"1.2.4-5.", b"D\0"), (b"1.3.4-5.", b"D\0")]),
@@ -156,6 +157,13 @@ def test_lines_in_portions_are_the_same_rules(lines: list[bytes]) -> None:
 )
 def test_a_network_is_stored_as_c_would_know_it_where_it_can_be(network: bytes, stored: bytes) -> None:
     assert [key for key, _ in records(network + b":deny\n")] == [stored]
+
+
+def test_no_number_is_too_long_for_a_range() -> None:
+    """C's wrap at 2 ** 64, so that this range is empty or about anything."""
+    assert records(b"1.254-18446744073709551616:deny\n") == [(b"1.254", b"D\0"), (b"1.255", b"D\0")]
+    assert records(b"1.18446744073709551616-18446744073709551617:deny\n") == []
+    assert len(records(b"0-%b:deny\n" % (b"9" * 5000))) == 256
 
 
 def test_only_files_with_networks_have_an_index() -> None:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.rules import compiled, decided
-from tests.support import tool
+from tests.support import Server, call, tool
 from ucspi_env._address import djb_text
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.peer("tcprules", "tcprulescheck")
 OURS = tool("tcprules")
 CHECK = tool("tcprulescheck")
-slow_start = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+slow_start = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 class C:
@@ -169,6 +171,33 @@ def test_c_sees_the_prefixes_of_a_file_with_networks(c: C, ip: str) -> None:
         c.check(compiled(plain + networks), TCPREMOTEIP=ip).stdout
         == c.check(compiled(seen_by_c), TCPREMOTEIP=ip).stdout
     )
+
+
+@pytest.mark.peer("tcpserver")
+def test_c_s_tcpserver_follows_what_it_can_see_in_a_file_with_networks(
+    tcpserver: Callable[..., Server], peer: Callable[[str], str], tmp_path: Path
+) -> None:
+    rules = (
+        b'127.0.0.9:allow,BY="address"\n127.0.0.:allow,BY="prefix"\n127.128.0.0/16:deny\n127.3.0.0/16:allow,BY="/16"\n'
+        b"127.0.0.0/9:deny\n127.192.0.0/10:deny\n"
+    )
+    (tmp_path / "rules.cdb").write_bytes(compiled(rules))
+
+    def answers(*command: str) -> dict[str, bytes]:
+        program = ("sh", "-c", 'echo "${BY-no rule}"')
+        with tcpserver("-RHl0", "-x", "rules.cdb", "127.0.0.1", "0", *program, command=command, cwd=tmp_path) as server:
+            callers = ("127.0.0.9", "127.0.0.8", "127.128.0.1", "127.3.0.1", "127.1.0.1", "127.200.0.1")
+            return {caller: call(server.port, source=caller).data for caller in callers}
+
+    seen_by_both = {
+        "127.0.0.9": b"address\n",
+        "127.0.0.8": b"prefix\n",
+        "127.128.0.1": b"",
+        "127.3.0.1": b"/16\n",
+    }
+    assert answers(*tool("tcpserver")) == {**seen_by_both, "127.1.0.1": b"", "127.200.0.1": b""}
+    # As tcprules warns: these networks are none that C has a prefix for.
+    assert answers(peer("tcpserver")) == {**seen_by_both, "127.1.0.1": b"no rule\n", "127.200.0.1": b"no rule\n"}
 
 
 # --- Sharp edges: what C does, what ours does ------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -63,6 +64,27 @@ class PeerTable:
         own = self.unpacked / package
         return own if own.is_dir() else Path("/")
 
+    def runnable(self, found: str, directory: Path) -> str:
+        """A program that runs where it lies, though its package is unpacked and not installed.
+
+        Debian's small clients are shell scripts that call the programs of their package by absolute paths, which would
+        be those of an installed package or nobody's.
+
+        Args:
+            found: what `find` gave.
+            directory: where a script that calls the unpacked programs is written.
+        """
+        path = Path(found)
+        if not path.is_relative_to(self.unpacked) or not path.read_bytes().startswith(b"#!/bin/sh"):
+            return found
+        script = path.read_text()
+        for program in path.parent.iterdir():
+            script = re.sub(rf"/usr/bin/{re.escape(program.name)}(?![\w@-])", str(program), script)
+        changed = directory / path.name
+        changed.write_text(script)
+        changed.chmod(0o755)
+        return str(changed)
+
     def _in_package(self, row: Peer, program: str) -> str | None:
         root = self.unpacked / row.package
         directories = ("",) if program.startswith("/") else SYSTEM_DIRECTORIES
@@ -75,7 +97,7 @@ class PeerTable:
 
 
 def _usable(path: Path) -> bool:
-    return os.access(path, os.R_OK if path.suffix == ".so" else os.X_OK)
+    return os.access(path, os.R_OK if path.suffix in (".so", ".pm") else os.X_OK)
 
 
 def _on_path(program: str) -> str | None:

@@ -336,7 +336,9 @@ def test_the_last_flag_of_a_kind_wins_in_any_grouping(flags: list[str]) -> None:
 
 
 @pytest.mark.peer("tcpclient")
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     st.lists(
         st.sampled_from(

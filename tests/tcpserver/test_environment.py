@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support import Server, call
+from tests.support import Server, call, tool
 from ucspi_env import Endpoint, dialects
 from ucspi_env.tools._environments import Environments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
 DECOYS = {
     "TCP6INTERFACE": "old0", "TCPREMOTEHOST": "old.example", "TCP6REMOTEHOST": "old.example", "TCPREMOTEINFO": "old",
     "TCP6REMOTEINFO": "old", "TCPLOCALHOST": "old.example", "TCP6REMOTEIP": "2001:db8::bad", "PROTO": "OLD",
     "SSLREMOTEIP": "2001:db8::bad", "REMOTE_ADDR": "2001:db8::bad", "SOCAT_PEERADDR": "[2001:db8::bad]",
+    "RELAY_PEERADDR": "[2001:db8::bad]", "RELAY_SOCKADDR": "[2001:db8::bad]", "RELAY_PEERPORT": "old",
     "UCSPI_PROXY_PEER": "127.0.0.1:1", "SSH_CONNECTION": "2001:db8::bad 1 2001:db8::1 2",
 }  # fmt: skip
 REMOTE = (
@@ -152,3 +155,48 @@ def test_the_usual_dialect_is_remembered() -> None:
     environments = Environments({})
     environments.remember("key", environments.make(Endpoint("::1", 1), Endpoint("::1", 2)))
     assert environments.recall("key", 3) is not None
+
+
+TWICE = """
+import ctypes, sys
+def array(words):
+    return (ctypes.c_char_p * (len(words) + 1))(*words, None)
+words = [word.encode() for word in sys.argv[1:]]
+given = [b"PATH=/bin:/usr/bin", b"PROTO=SSL", b"PROTO", b"=TCPREMOTEIP=203.0.113.3"]
+given += [b"TCPREMOTEIP=203.0.113.1", b"TCPREMOTEIP=203.0.113.2"] + [b"TCP6REMOTEIP=2001:db8::bad"] * 2
+given += [b"X\\nTCPREMOTEIP=203.0.113.4", b"Y=1\\nTCPREMOTEIP=203.0.113.5"]
+given += [b"L" * 100_000 + b"=1", b"TCPREMOTEIP" + b"X" * 100_000 + b"=203.0.113.6", b"TCPREMOTEHOST="]
+ctypes.CDLL(None).execve(words[0], array(words), array(given))
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["--rlimit=core=0"]])
+def test_an_environment_that_nobody_would_write_poses_as_nothing(
+    tcpserver: Callable[..., Server], options: list[str]
+) -> None:
+    """Names twice, without a value or with no name at all; with line ends in them; of 100 KiB."""
+    prepare = [sys.executable, "-I", "-c", TWICE]
+    server = tcpserver(
+        "-RHl0", *options, "127.0.0.1", "0", "cat", "/proc/self/environ", command=[*prepare, *tool("tcpserver")]
+    )
+    answer = call(server.port)
+    given = answer.data.split(b"\0")
+    for name, value in ((b"TCPREMOTEIP", b"127.0.0.1"), (b"TCP6REMOTEIP", b"::ffff:127.0.0.1"), (b"PROTO", b"TCP")):
+        assert [one for one in given if one.partition(b"=")[0] == name] == [name + b"=" + value]
+    # What is no variable of a connection stays as it came: a line end does not end a variable.
+    assert b"Y=1\nTCPREMOTEIP=203.0.113.5" in given
+    assert not [one for one in given if one.startswith((b"TCPREMOTEHOST=", b"="))]
+
+
+@pytest.mark.parametrize("options", [[], ["--rlimit=core=0"]])
+def test_a_variable_that_the_system_does_not_take_costs_its_caller_only(
+    tcpserver: Callable[..., Server], tmp_path: Path, options: list[str]
+) -> None:
+    """Linux takes no string of more than 128 KiB."""
+    compile_rules = [*tool("tcprules"), str(tmp_path / "cdb"), str(tmp_path / "tmp")]
+    rules = b'127.0.0.9:allow,LONG="' + b"x" * 131072 + b'"\n:allow\n'
+    subprocess.run(compile_rules, input=rules, check=True)
+    server = tcpserver("-RHl0", "-x", str(tmp_path / "cdb"), *options, "127.0.0.1", "0", "cat")
+    assert call(server.port, send=b"x", source="127.0.0.9").data == b""
+    assert call(server.port, send=b"x").data == b"x"
+    assert server.stop() == ["tcpserver: warning: dropping connection, unable to run cat: argument list too long"]

@@ -1,4 +1,4 @@
-"""The filters of docs/fail2ban, read by fail2ban itself, on logs that a server has just written."""
+"""The filter of docs/fail2ban, read by fail2ban itself, on logs that a server has just written."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.dns_server import DNSServer, reverse
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FILTERS = Path(__file__).parents[2] / "docs" / "fail2ban"
+FILTER = Path(__file__).parents[2] / "docs" / "fail2ban" / "filter.d" / "tcpserver.conf"
 FORGED = "ok 7 :192.0.2.66:25 :192.0.2.66::1"
 
 
@@ -44,12 +44,12 @@ def trouble(tcpserver: Callable[..., Server], directory: Path, *options: str) ->
         return server.stop()
 
 
-def banned(program: str, log: Path, name: str) -> list[str]:
+def banned(program: str, log: Path) -> list[str]:
     """Whom fail2ban-regex finds."""
     # Debian's package, unpacked, is not where its interpreter looks.
     modules = Path(program).resolve().parents[1] / "lib" / "python3" / "dist-packages"
     done = subprocess.run(
-        [program, "--out", "ip", str(log), str(FILTERS / name)],
+        [program, "--out", "ip", str(log), str(FILTER)],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(modules), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
@@ -67,7 +67,7 @@ def test_the_lines_of_ucspi_tcp_behind_multilog(
     lines = trouble(tcpserver, tmp_path)
     text = "".join(f"{line}\n" for line in lines)
     subprocess.run([peer("multilog"), "t", str(tmp_path / "log")], input=text.encode(), check=True)
-    found = banned(peer("fail2ban-regex"), tmp_path / "log" / "current", "ucspi-tcpserver.conf")
+    found = banned(peer("fail2ban-regex"), tmp_path / "log" / "current")
     assert found == ["127.0.0.1", "127.0.0.1", "127.0.0.9", "::1"]
 
 
@@ -78,7 +78,7 @@ def test_the_lines_of_ucspi_tcp_in_a_syslog_file(
     lines = trouble(tcpserver, tmp_path)
     log = tmp_path / "log"
     log.write_text("".join(f"2026-11-23T21:00:00.123456+00:00 host smtpd[4711]: {line}\n" for line in lines))
-    found = banned(peer("fail2ban-regex"), log, "ucspi-tcpserver.conf")
+    found = banned(peer("fail2ban-regex"), log)
     assert found == ["127.0.0.1", "127.0.0.1", "127.0.0.9", "::1"]
 
 
@@ -86,5 +86,5 @@ def test_the_lines_of_ucspi_tcp_in_a_syslog_file(
 def test_json(tcpserver: Callable[..., Server], peer: Callable[[str], str], tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("".join(f"{line}\n" for line in trouble(tcpserver, tmp_path, "--log-format", "json")))
-    found = banned(peer("fail2ban-regex"), log, "ucspi-tcpserver-json.conf")
+    found = banned(peer("fail2ban-regex"), log)
     assert found == ["127.0.0.1", "127.0.0.1", "127.0.0.9", "::1"]

@@ -125,3 +125,16 @@ def test_a_look_up_that_cannot_be_watched_counts_as_failed(tcpserver: Callable[.
         server = tcpserver("-vRl0", "127.0.0.1", "0", "printenv", "TCPREMOTEHOST", command=command, env=environ)
         assert call(server.port).data == b""
         assert call(server.port).data == b"caller.example\n"
+
+
+@pytest.mark.peer("strace")
+@pytest.mark.parametrize("number", [2, 3])  # 1 is the signals
+def test_a_listening_socket_that_cannot_be_watched_is_watched_later(
+    tcpserver: Callable[..., Server], number: int
+) -> None:
+    """It is no longer watched whenever the limit is reached, so that can happen at any time."""
+    server = tcpserver("-RHl0", "0", "0", "cat", command=injected(f"epoll_ctl:error=ENOSPC:when={number}"))
+    for host in ("127.0.0.1", "::1"):
+        assert call(server.port, host, send=b"x").data == b"x"
+    warning = "tcpserver: warning: unable to wait for callers, trying again every 0.1 s: out of disk space"
+    assert server.stop() == [warning]

@@ -60,7 +60,7 @@ def test_drain_gives_up_after_its_time_and_says_so(tcpserver: Callable[..., Serv
 
 
 def test_a_second_term_ends_a_drain(tcpserver: Callable[..., Server]) -> None:
-    server = tcpserver("-RHl0", "--drain", "3600", "127.0.0.1", "0", "sh", "-c", "echo; cat")
+    server = tcpserver("-RHl0", "--drain", "99999999999", "127.0.0.1", "0", "sh", "-c", "echo; cat")
     with socket.create_connection(("127.0.0.1", server.port)) as caller:
         assert caller.recv(1) == b"\n"
         server.signal(signal.SIGTERM)

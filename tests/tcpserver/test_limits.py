@@ -2,55 +2,96 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import sys
 import threading
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support import Server, call
+from tests.support import Namespace, Server, call
+from ucspi_env.tools._board import Board, SharedLimits
 from ucspi_env.tools._limits import WAITING_LIMIT, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 # Counts itself in a directory while it lives, and answers how many there are.
 COUNTING = 'n=$(mktemp "$1/XXXXXX"); ls "$1" | wc -l; cat >/dev/null; rm "$n"'
 
 
+@contextlib.contextmanager
+def limits(kind: str, slots: int, per_source: int | None = None) -> Iterator[Limits | SharedLimits]:
+    if kind == "alone":
+        yield Limits(slots, per_source)
+    else:
+        with contextlib.closing(Board(1, slots)) as board:
+            yield SharedLimits(board, 1, slots, per_source)
+
+
+either = pytest.mark.parametrize(
+    "kind", ["alone", pytest.param("shared", marks=pytest.mark.skipif(sys.platform != "linux", reason="needs Linux"))]
+)
+
+
+@either
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from(["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"]))))
-def test_a_source_never_has_more_than_its_share_and_nothing_is_left_behind(steps: list[tuple[bool, str]]) -> None:
-    limits = Limits(10, per_source=2)
-    here: list[str] = []
-    for arrives, text in steps:
-        source = "six" if ":" in text else text
-        if arrives:
-            assert limits.enter(ip_address(text)) is (here.count(source) < 2)
-            if here.count(source) < 2:
-                here.append(source)
-        elif source in here:
-            limits.leave(ip_address(text))
-            here.remove(source)
-    for source in here:
-        limits.leave(ip_address("2001:db8::3" if source == "six" else source))
-    assert all(limits.enter(ip_address(text)) for text in ("192.0.2.1", "192.0.2.1", "2001:db8::4", "2001:db8::4"))
+def test_a_source_never_has_more_than_its_share_and_nothing_is_left_behind(
+    kind: str, steps: list[tuple[bool, str]]
+) -> None:
+    with limits(kind, 10, per_source=2) as counted:
+        here: list[tuple[str, int]] = []
+        for arrives, text in steps:
+            source = "six" if ":" in text else text
+            mine = [entry for whose, entry in here if whose == source]
+            if arrives:
+                entry = counted.enter(ip_address(text))
+                assert (entry is not None) is (len(mine) < 2)
+                if entry is not None:
+                    here.append((source, entry))
+            elif mine:
+                counted.leave(mine[0])
+                here.remove((source, mine[0]))
+        for _, entry in here:
+            counted.leave(entry)
+        entries = [counted.enter(ip_address(text)) for text in ("192.0.2.1", "192.0.2.1", "2001:db8::4", "2001:db8::4")]
+        assert None not in entries
 
 
-def test_the_source_of_an_ipv6_caller_is_a_64() -> None:
-    limits = Limits(10, per_source=1)
-    assert limits.enter(ip_address("2001:db8::1"))
-    assert not limits.enter(ip_address("2001:db8::ffff:1"))
-    assert limits.enter(ip_address("2001:db8:0:1::1"))
+@either
+def test_the_source_of_an_ipv6_caller_is_a_64(kind: str) -> None:
+    with limits(kind, 10, per_source=1) as counted:
+        assert counted.enter(ip_address("2001:db8::1")) is not None
+        assert counted.enter(ip_address("2001:db8::ffff:1")) is None
+        assert counted.enter(ip_address("2001:db8:0:1::1")) is not None
+        assert counted.enter(ip_address("::1")) is not None
+        assert counted.enter(ip_address("192.0.2.1")) is not None
 
 
-def test_look_ups_do_not_take_slots_but_are_bounded() -> None:
-    limits = Limits(1)
-    assert limits.open(ready=0, waiting=WAITING_LIMIT - 1)
-    assert not limits.open(ready=0, waiting=WAITING_LIMIT)
-    assert not limits.open(ready=1, waiting=0)
+@either
+def test_look_ups_do_not_take_slots_but_are_bounded(kind: str) -> None:
+    with limits(kind, 1) as counted:
+        assert counted.open(ready=0, waiting=WAITING_LIMIT - 1)
+        assert not counted.open(ready=0, waiting=WAITING_LIMIT)
+        assert not counted.open(ready=1, waiting=0)
+
+
+@either
+def test_slots_are_taken_and_given_back_and_each_change_is_told(kind: str) -> None:
+    with limits(kind, 2) as counted:
+        told: list[int] = []
+        assert [counted.take(told.append) for _ in range(3)] == [True, True, False]
+        assert not counted.free()
+        counted.running(4711, None)
+        counted.give_back(4711, told.append)
+        counted.give_back(0, told.append)
+        assert told == [1, 2, 1, 0]
+        assert counted.free()
 
 
 def test_the_limit_is_exact_under_churn(tcpserver: Callable[..., Server], tmp_path: Path) -> None:
@@ -145,3 +186,18 @@ def test_who_is_turned_away_can_be_told_why(tcpserver: Callable[..., Server]) ->
     with socket.create_connection(("127.0.0.1", server.port)):
         server.wait_for_line(" ok ")
         assert call(server.port, half_close=False).data == b"421 too many connections\r\n"
+
+
+@pytest.mark.netns
+def test_callers_of_one_64_share_what_one_source_may_have(
+    tcpserver: Callable[..., Server], netns: Callable[..., Namespace]
+) -> None:
+    inside = netns("2001:db8:0:1::1/128", "2001:db8:0:1:ffff::2/128", "2001:db8:0:2::1/128")
+    server = tcpserver("-vRHl0", "-C1", "::", "0", "cat", namespace=inside)
+    with inside.socket() as held:
+        held.bind(("2001:db8:0:1::1", 0))
+        held.connect(("::1", server.port))
+        server.wait_for_line(" ok ")
+        for source, answer in (("2001:db8:0:1:ffff::2", b""), ("2001:db8:0:2::1", b"x")):
+            assert call(server.port, "::1", b"x", source=source, over=inside.socket()).data == answer
+        assert ":[2001:db8:0:1:ffff::2]:" in server.wait_for_line("tcpserver: limit ")

@@ -173,6 +173,7 @@ def test_what_is_no_listening_socket_is_refused(sockets: str, why: str) -> None:
         ({"LISTEN_FDS": "1"}, "$LISTEN_PID is not set"),
         ({"LISTEN_FDS": "0", "LISTEN_PID": "1"}, "$LISTEN_FDS is '0'"),
         ({"LISTEN_FDS": "many", "LISTEN_PID": "1"}, "$LISTEN_FDS is 'many'"),
+        ({"LISTEN_FDS": "9" * 5000, "LISTEN_PID": "1"}, "$LISTEN_FDS is '9999"),
     ],
 )
 def test_sockets_that_were_meant_for_somebody_else_are_left_alone(environ: dict[str, str], why: str) -> None:

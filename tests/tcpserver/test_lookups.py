@@ -58,6 +58,8 @@ def zone() -> Iterator[dict[str, str]]:
         ("-pRl0", "127.0.0.10", "0 unset unset unset"),
         ("-pRl0", "127.0.0.4", "0 unset unset unset"),
         ("-pRl0", "::1", "0 home6.example unset home6.example"),
+        ("-6pRl0", "127.0.0.9", "0 joe.example unset joe.example"),
+        ("-6pRl0", "127.0.0.10", "0 unset unset unset"),
         ("-Rl0", "::1", "0 home6.example unset home6.example"),
     ],
 )
@@ -206,7 +208,8 @@ def test_a_silent_ident_server_delays_nobody_but_its_own_caller(
     tcpserver: Callable[..., Server], netns: Callable[..., Namespace]
 ) -> None:
     inside = netns()
-    server = tcpserver("-vHl0", "-c1", "-t3600", "127.0.0.1", "0", *NAMES, namespace=inside)
+    # More seconds than epoll_wait(2) can be told.
+    server = tcpserver("-vHl0", "-c1", "-t99999999999", "127.0.0.1", "0", *NAMES, namespace=inside)
     make = functools.partial(inside.socket, socket.AF_INET)
     with ident_server(inside, "127.0.0.9", None), make() as slow:
         slow.bind(("127.0.0.9", 0))

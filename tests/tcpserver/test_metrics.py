@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support import Server, call, tool
-from ucspi_env.tools._metrics import BUCKETS, Metrics
+from ucspi_env.tools._metrics import ACCEPTED, BUCKETS, LINES_DROPPED, STARTED, Metrics, exposition
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +49,11 @@ def test_the_text_is_a_histogram_that_adds_up() -> None:
     metrics = Metrics()
     for seconds in (0.001, 0.005, 0.3, 100000.0):
         metrics.ended(seconds)
-    found = samples(metrics.text(active=1, waiting=2, limit=3, lines_dropped=4))
+    metrics.count(STARTED, 5)
+    metrics.count(ACCEPTED, 7)
+    other = Metrics()
+    other.count(LINES_DROPPED, 4)
+    found = samples(exposition([metrics.cells(), other.cells()], limit=3))
     buckets = [found[f"duration_seconds_bucket {bound}"] for bound in (*map(repr, BUCKETS), "+Inf")]
     assert buckets[:2] == [2, 2]
     assert buckets == sorted(buckets)

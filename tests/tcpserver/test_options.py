@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 USAGE = f"tcpserver: usage: {SYNOPSIS}\n"
 OPERANDS = ("127.0.0.1", "0", "true")
+ENDLESS = "9" * 5000  # more digits than Python's int() reads, or a float holds
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -78,6 +79,10 @@ def test_a_command_line_that_cannot_be_understood_is_usage(arguments: tuple[str,
         (("-u", "4294967296", *OPERANDS), "unable to set uid: invalid argument"),
         (("-u", "4294967295", *OPERANDS), "unable to set uid: invalid argument"),
         (("-u", "", *OPERANDS), "unable to set uid: no user is called ''"),
+        (("-u", ENDLESS, *OPERANDS), "unable to set uid: invalid argument"),
+        (("-g", ENDLESS, *OPERANDS), "unable to set gid: invalid argument"),
+        (("127.0.0.1", ENDLESS, "true"), f"unable to figure out port number for {ENDLESS}"),
+        (("-I", "4294967297", "fe80::1", "0", "true"), "unable to bind: no interface is called 4294967297"),
         (("-U", *OPERANDS), "unable to set uid: $UID is not set; -U takes what envuidgid sets"),
         (("--listen-fds", "true"), "unable to take listening sockets: $LISTEN_FDS is not set"),
     ],
@@ -88,6 +93,11 @@ def test_what_cannot_be_done_is_fatal_in_one_line(
     for name in ("UID", "GID", "LISTEN_FDS", "LISTEN_PID", "DNSCACHEIP"):
         monkeypatch.delenv(name, raising=False)
     assert run("-RHl0", *arguments) == (111, f"tcpserver: fatal: {why}\n")
+
+
+@pytest.mark.parametrize("option", ["-t", "-c", "-b", "-C", "--drain", "--proxy-timeout"])
+def test_a_number_that_nobody_can_mean_is_a_large_number(option: str) -> None:
+    assert parse([option, ENDLESS, *OPERANDS]).argv == ("true",)
 
 
 def test_a_port_that_is_taken_is_fatal() -> None:

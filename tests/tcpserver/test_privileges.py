@@ -6,6 +6,7 @@ import os
 import pwd
 import re
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,16 +97,36 @@ def test_an_ordinary_user_may_become_nobody_else() -> None:
 
 
 @pytest.mark.peer("strace")
-def test_nothing_is_imported_once_privileges_are_given_up(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "more",
+    [
+        [],
+        ["--no-new-privs"],
+        ["--rlimit=core=0", "--lifetime=60"],
+        ["--keep-caps=chown", "--metrics=metrics"],
+        ["--workers=2"],
+    ],
+)
+def test_nothing_is_imported_once_privileges_are_given_up(tmp_path: Path, more: list[str]) -> None:
     """The user may not be able to read this package: everything has to be there before."""
     trace = tmp_path / "trace"
     (tmp_path / "rules").mkdir()
     (tmp_path / "rules" / "ip4").mkdir()
     tmp_path.chmod(0o755)
-    command = ["strace", "-D", "-qq", "-o", str(trace), "-e", "trace=setuid,openat,open", *tool("tcpserver")]
+    command = [
+        "strace",
+        "-D",
+        *(["-f"] if "--workers=2" in more else []),
+        "-qq",
+        "-o",
+        str(trace),
+        "-e",
+        "trace=setuid,openat,open",
+        *tool("tcpserver"),
+    ]
     environ = {"PATH": os.environ["PATH"], "DNSCACHEIP": "127.0.0.1:9"}
     options = ["-v1", "-unobody", "-pC5", "-Bhi", "--proxy", "127.0.0.1", "-x", str(tmp_path / "rules"), "--drain", "1"]
-    with Server([*command, *options, "0", "0", "nosuch"], env=environ) as server:
+    with Server([*command, *options, *more, "0", "0", "nosuch"], env=environ, cwd=tmp_path) as server:
         server.read_port()
         call(server.port, send=b"PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n")
         server.wait_for_line("status: 0/40", count=2)
@@ -118,3 +139,68 @@ def test_nothing_is_imported_once_privileges_are_given_up(tmp_path: Path) -> Non
         server.wait_for_line("status: 0/40", count=3)
     after = trace.read_text().split("setuid(", 1)[1]
     assert re.findall(r'"[^"]*\.(?:pyc?|so)"', after) == []
+
+
+CAPABILITIES = ("sh", "-c", "exec grep -E '^(Uid|Cap|NoNewPrivs)' /proc/self/status")
+
+
+def capabilities(text: str) -> dict[str, int]:
+    """The sets of a process: CapInh, CapPrm, CapEff, CapBnd, CapAmb."""
+    return {name: int(mask, 16) for name, mask in re.findall(r"^(Cap\w+):\s+(\w+)$", text, re.MULTILINE)}
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="capabilities are Linux's")
+@pytest.mark.parametrize(
+    ("options", "mask"),
+    [
+        (["-u", "nobody", "--keep-caps=CAP_NET_BIND_SERVICE"], 1 << 10),
+        (["-U", "--keep-caps=net_bind_service, chown", "--rlimit=core=0"], 1 << 10 | 1),
+        (["-u", "nobody", "--keep-caps=audit_read", "--no-new-privs"], 1 << 37),
+        (["-u", "nobody"], 0),
+    ],
+)
+def test_programs_keep_the_capabilities_that_were_asked_for_and_no_other(
+    tcpserver: Callable[..., Server], options: list[str], mask: int
+) -> None:
+    environ = {"PATH": os.environ["PATH"], "UID": str(NOBODY.pw_uid), "GID": str(NOBODY.pw_gid)}
+    server = tcpserver("-RHl0", *options, "127.0.0.1", "0", *CAPABILITIES, env=environ)
+    text = call(server.port).data.decode()
+    assert f"Uid:\t{NOBODY.pw_uid}\t{NOBODY.pw_uid}\t" in text
+    assert ("NoNewPrivs:\t1" in text) == ("--no-new-privs" in options)
+    found = capabilities(text)
+    assert {name: found[name] for name in ("CapPrm", "CapEff", "CapAmb")} == dict.fromkeys(
+        ("CapPrm", "CapEff", "CapAmb"), mask
+    )
+    own = capabilities(Path(f"/proc/{server.pid}/status").read_text())
+    assert (own["CapPrm"], own["CapEff"]) == (mask, 0)
+
+
+def test_a_kept_capability_works(tcpserver: Callable[..., Server]) -> None:
+    """Only who has CAP_CHOWN may give a file away."""
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o711)  # what pytest makes is for its own user alone
+        file = Path(directory, "file")
+        file.touch()
+        for options, status in (([], "256"), (["--keep-caps=chown"], "0")):
+            server = tcpserver("-vRHl0", "-u", "nobody", *options, "127.0.0.1", "0", "chown", "12345", str(file))
+            call(server.port)
+            assert server.wait_for_line(" end ").endswith(f" status {status}")
+        assert file.stat().st_uid == 12345
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "why"),
+    [
+        (["--keep-caps=chown"], 100, "tcpserver: option keep-caps needs option u or option U"),
+        (["-unobody", "--keep-caps=root"], 100, "tcpserver: option keep-caps: 'root' is no capability; names are "),
+        (["-unobody", "--keep-caps="], 100, "tcpserver: option keep-caps: '' is no capability; names are "),
+        (["-u0", "--keep-caps=chown"], 111, "tcpserver: fatal: unable to keep capabilities: the user is still root"),
+        (["-unobody", "--keep-caps=net_raw"], 111, "tcpserver: fatal: unable to keep capabilities net_raw: "),
+    ],
+)
+def test_capabilities_that_cannot_be_kept_end_the_start(options: list[str], status: int, why: str) -> None:
+    command = ["setpriv", "--bounding-set=-net_raw", *tool("tcpserver"), *options, "127.0.0.1", "0", "true"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert done.stderr.startswith(why)
+    assert "Traceback" not in done.stderr

@@ -44,6 +44,16 @@ def test_rules_allow_deny_and_set_variables(tcpserver: Callable[..., Server], tm
     ]
 
 
+def test_a_value_is_bytes_whatever_the_locale(tcpserver: Callable[..., Server], tmp_path: Path) -> None:
+    rules = compile_rules(tmp_path, ':allow,ONE="\u20ac"\n')
+    ascii_only = [*tool("tcpserver")]
+    ascii_only[1:1] = ["-X", "utf8=0"]
+    environ = {**os.environ, "LC_ALL": "C"}
+    server = tcpserver("-vRH", "-l\u20ac", "-x", rules, "127.0.0.1", "0", *SHOW, command=ascii_only, env=environ)
+    assert call(server.port).data == "in \u20ac 127.0.0.1\n".encode()
+    assert " ???:127.0.0.1:" in server.wait_for_line(" ok ")
+
+
 def test_who_is_denied_does_not_get_the_banner(tcpserver: Callable[..., Server], tmp_path: Path) -> None:
     """A33."""
     rules = compile_rules(tmp_path, "127.0.0.2:deny\n")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import signal
 from ipaddress import IPv6Address
+from itertools import zip_longest
 
 from ucspi_env._address import djb_text
 
@@ -180,7 +181,8 @@ def _crash(run: Run) -> str:
 
 _DENIALS = re.compile(
     r"denied|refused|reject|not allowed|not permitted|forbidden|sorry|go away|unauthorized|not authorized"
-    r"|bad address|invalid|cannot parse|could not parse|not an? (?:ip )?address|unable to",
+    r"|bad address|invalid|cannot parse|could not parse|not an? (?:ip )?address|unable to|(?:not |un)supported"
+    r"|ipv4[ -]only|only (?:over )?ipv4|no ipv6",
     re.I,
 )
 
@@ -342,24 +344,34 @@ class Template:
     Attributes:
         cell: the caller.
         run: the first run.
-        steady: whether all runs have the same number of words; if not, only the first line of an answer is compared.
+        steady: whether all runs have the same number of words; if not, only the first line of an answer, and the lines
+            that all runs have, are looked for.
     """
 
     def __init__(self, cell: Cell, run: Run, *more: tuple[Cell, Run]) -> None:
         self.cell = cell
         self.run = run
         self._words: list[str | None] = [*neutral(cell, run)]
+        lines = _lines(cell, run)
+        self._first: tuple[str | None, ...] | None = lines[0][0] if lines else ()
+        self._always = dict(lines)
         self.steady = True
         for other_cell, other in more:
             self.learn(other_cell, other)
 
     def learn(self, cell: Cell, run: Run) -> None:
         """Take what differs in this run, which should be the same, for something that differs by itself."""
+        if _fault(cell, run):
+            return
+        lines = _lines(cell, run)
+        present = {words for words, _ in lines}
+        self._always = {words: line for words, line in self._always.items() if words in present}
+        self._first = _common(self._first, lines[0][0] if lines else ())
         words = neutral(cell, run)
         if len(words) != len(self._words):
             self.steady = False
-            return
-        self._words = [mine if mine == theirs else None for mine, theirs in zip(self._words, words, strict=True)]
+        else:
+            self._words = list(_common(tuple(self._words), words) or ())
 
     @property
     def outcome(self) -> str:
@@ -369,38 +381,57 @@ class Template:
 
     def matches(self, cell: Cell, run: Run) -> bool:
         """Whether an answer is one of these."""
-        return self._first_difference(cell, run) is None
+        if not self.steady:
+            return self._unlike(_lines(cell, run)) is None
+        words = neutral(cell, run)
+        if len(words) != len(self._words):
+            return False
+        lengths = self._lengths(cell, run)
+        return all(
+            mine is None
+            or word == mine
+            or (word.isdecimal() and mine.isdecimal() and int(word[:18]) - int(mine[:18]) in lengths)
+            for word, mine in zip(words, self._words, strict=True)
+        )
 
     def difference(self, cell: Cell, run: Run) -> tuple[str, str]:
-        """The first line that differs, in both answers, for people."""
-        lines, others = (
-            [line.strip() for line in one.output.decode(errors="replace").splitlines() if line.strip()]
-            for one in (run, self.run)
-        )
-        for line, other in zip([*lines, ""], [*others, ""], strict=False):
-            ours, theirs = neutral(cell, _line(run, line)), neutral(self.cell, _line(self.run, other))
-            if ours != theirs:
-                at = next((at for at, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), 0)
-                return _excerpt(line, ours, at), _excerpt(other, theirs, at)
+        """The first line that differs, and not by itself, in both answers, for people."""
+        lines, others = _lines(cell, run), _lines(self.cell, self.run)
+        if not self.steady:
+            missing = self._unlike(lines)
+            if missing is not None:
+                usual = {words for words, _ in others}
+                behind = lines[self._begins(lines) :]  # a first line may differ by itself
+                odd = next((line for words, line in behind if words not in usual), "")
+                return _excerpt(odd, [], 0), _excerpt(missing, [], 0)
+        at = 0
+        for (ours, line), (theirs, other) in zip_longest(lines, others, fillvalue=((), "")):
+            unlike = (
+                n
+                for n, (word, mine) in enumerate(zip_longest(ours, theirs))
+                if word != mine and (len(ours) != len(theirs) or self._words[at + n : at + n + 1] != [None])
+            )
+            n = next(unlike, None)
+            if n is not None:
+                return _excerpt(line, list(ours), n), _excerpt(other, list(theirs), n)
+            at += len(theirs)
         return f"exit {run.status}", f"exit {self.run.status}"
 
-    def _first_difference(self, cell: Cell, run: Run) -> int | None:
-        words = neutral(cell, run)
-        known = self._words
-        if not self.steady:
-            first = _line(run, run.output.partition(b"\n")[0].decode("utf-8", "surrogateescape"))
-            known_first = _line(self.run, self.run.output.partition(b"\n")[0].decode("utf-8", "surrogateescape"))
-            words, known = neutral(cell, first), [*neutral(self.cell, known_first)]
-        if len(words) != len(known):
-            return min(len(words), len(known))
-        lengths = self._lengths(cell, run)
-        for at, (word, mine) in enumerate(zip(words, known, strict=True)):
-            if mine is None or word == mine:
-                continue
-            if word.isdecimal() and mine.isdecimal() and int(word[:18]) - int(mine[:18]) in lengths:
-                continue
-            return at
-        return None
+    def _unlike(self, lines: Sequence[tuple[tuple[str, ...], str]]) -> str | None:
+        """The first line that should be among ``lines``, which have no steady shape, and is not."""
+        if not self._begins(lines):
+            return next((line for _, line in _lines(self.cell, self.run)), "")
+        present = {words for words, _ in lines}
+        return next((line for words, line in self._always.items() if words not in present), None)
+
+    def _begins(self, lines: Sequence[tuple[tuple[str, ...], str]]) -> bool:
+        """Whether the first line is as it should be, if anything is known about that."""
+        first = lines[0][0] if lines else ()
+        if self._first is None:
+            return True
+        return len(first) == len(self._first) and all(
+            mine in (None, word) for word, mine in zip(first, self._first, strict=True)
+        )
 
     def _lengths(self, cell: Cell, run: Run) -> set[int]:
         """By how much a number may differ that counts bytes: an address or the whole answer is longer."""
@@ -417,9 +448,21 @@ def _excerpt(line: str, words: list[str], at: int) -> str:
     return f"'{_short('… ' + ' '.join(words[at - 3 : at + 5]) if late else line, _SHOWN)}'"
 
 
-def _line(run: Run, text: str) -> Run:
-    """The same run with one line of its answer."""
-    return type(run)(text.encode("utf-8", "surrogateescape"), b"", run.status, run.seconds, run.pid, run.start)
+def _lines(cell: Cell, run: Run) -> list[tuple[tuple[str, ...], str]]:
+    """The lines of an answer that are not empty: their words with signs for what must differ, and their text."""
+    found: list[tuple[tuple[str, ...], str]] = []
+    for line in run.output.splitlines():
+        if line.strip():
+            alone = type(run)(line, b"", run.status, run.seconds, run.pid, run.start)
+            found.append((tuple(neutral(cell, alone)), line.decode(errors="replace").strip()))
+    return found
+
+
+def _common(words: tuple[str | None, ...] | None, others: Sequence[str]) -> tuple[str | None, ...] | None:
+    """``words`` with None wherever ``others`` has another one; None if they are not as many."""
+    if words is None or len(words) != len(others):
+        return None
+    return tuple(mine if mine == theirs else None for mine, theirs in zip(words, others, strict=True))
 
 
 # -- all cells --

@@ -42,6 +42,11 @@ class Run:
         self.pid = pid
         self.start = start
 
+    def __repr__(self) -> str:
+        # What a failing assertion shows: the reason first, since long values are cut in the middle.
+        end = "hung" if self.hung else f"status={self.status}"
+        return f"<Run {end} errors={self.errors!r} output={self.output!r} seconds={self.seconds:.3f}>"
+
     @property
     def hung(self) -> bool:
         """Whether the program outlived its time and was killed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ucspi_env._address import parse_ip, shown, split_port
+from ucspi_env._address import escaped, parse_ip, shown, split_port
 from ucspi_env._dialects import PEER_VARIABLES, dialect
 from ucspi_env._errors import DialectError, NotUnderSuperServerError, UCSPIError
 from ucspi_env._identify import identify
@@ -288,7 +288,24 @@ def wrapped(label: str, text: str, width: int) -> Iterator[str]:
 
 def plain(text: str) -> str:
     """Text for people with everything escaped that is not printable: control bytes, undecodable ones."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else escaped(c) for c in text)
+
+
+def json_text(data: object, indent: int | None = None) -> str:
+    r"""JSON that every reader takes: an undecodable byte is text, ``\xff``, since JSON has none (RFC 8259, 8.2)."""
+    import json
+
+    return json.dumps(_decoded(data), indent=indent)
+
+
+def _decoded(data: object) -> object:
+    if isinstance(data, dict):
+        return {_decoded(name): _decoded(value) for name, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_decoded(value) for value in data]
+    if isinstance(data, str) and not data.isascii():
+        return data.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return data
 
 
 def _visible(text: str) -> int:

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
         Stop: wrong use (100), or PROG cannot be run (111).
     """
     from ucspi_env._facts import Facts
-    from ucspi_env.envcheck._report import make_report, render
+    from ucspi_env.envcheck._report import json_text, make_report, render
     from ucspi_env.tools._exec import become, own_environ
     from ucspi_env.tools._program import scan_options, usage, write_line
 
@@ -44,11 +44,9 @@ def main(arguments: Sequence[str]) -> int:
         raise usage(NAME, SYNOPSIS, "run needs a program")
     chosen = {"trust": "kernel", "fd": "0"} | dict(options)
     trust, fd = trusted(chosen["trust"]), descriptor(chosen["fd"])
-    report = make_report(own_environ(), Facts.observe(fd), trust=trust)
+    report = make_report(own_environ(), Facts.observe(fd, trust=trust), trust=trust)
     if "json" in chosen:
-        import json
-
-        write_line(json.dumps(report))
+        write_line(json_text(report))
     else:
         write_line(render(report)[:-1])
     become(NAME, program)

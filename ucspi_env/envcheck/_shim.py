@@ -17,7 +17,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from ipaddress import IPv4Network
 
     from ucspi_env._model import Connection, Endpoint
@@ -66,14 +66,6 @@ def shimmed(found: Connection, network: IPv4Network | None) -> Connection:
     return Connection(remote=remote, local=local, unix=found.unix, transport=found.transport, dialect=found.dialect)
 
 
-def cleared(environ: Mapping[str, str]) -> dict[str, str]:
-    """An environment without socat's families, whose prefix can be any name."""
-    prefixes = [name[: -len("_PEERADDR")] for name in environ if name.endswith("_PEERADDR")]
-    suffixes = ("PEERADDR", "PEERPORT", "SOCKADDR", "SOCKPORT", "PID", "PPID", "VERSION")
-    gone = {f"{prefix}_{suffix}" for prefix in prefixes for suffix in suffixes}
-    return {name: value for name, value in environ.items() if name not in gone}
-
-
 def stand_in_network(text: str) -> IPv4Network:
     """Read the network of ``map:NETWORK``.
 
@@ -107,6 +99,7 @@ def main(arguments: Sequence[str]) -> int:
     import os
 
     from ucspi_env._build import build
+    from ucspi_env._dialects import without_socat
     from ucspi_env._errors import DialectError, UCSPIError
     from ucspi_env._facts import Facts
     from ucspi_env._identify import identify
@@ -124,8 +117,9 @@ def main(arguments: Sequence[str]) -> int:
         raise usage(NAME, SYNOPSIS, f"--ipv6 is refuse, pass or map, not {chosen['ipv6']!a}")
     network = stand_in_network(where) if how == "map" else None
     environ = own_environ()
+    trust = trusted(chosen["trust"], SYNOPSIS)
     try:
-        found = identify(environ, Facts.observe(), trust=trusted(chosen["trust"], SYNOPSIS))
+        found = identify(environ, Facts.observe(trust=trust), trust=trust)
     except UCSPIError as error:
         raise fatal(NAME, str(error)) from None
     remote = found.remote
@@ -142,7 +136,7 @@ def main(arguments: Sequence[str]) -> int:
         write_line(f"{NAME}: shim: pid {os.getpid()} shows {remote} as {shown.remote}")
     dialect = "udplisten" if found.transport == "udp" else "ucspi-tcp-ipv6" if ipv6 and how == "pass" else "ucspi-tcp"
     try:
-        changed = build(shown, dialect).apply(cleared(environ))
+        changed = build(shown, dialect).apply(without_socat(environ))
     except DialectError as error:
         raise fatal(NAME, str(error)) from None
     if found.evidence == "proxy" and PROXY_PEER in environ:

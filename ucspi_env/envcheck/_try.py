@@ -7,6 +7,7 @@ from itertools import count
 from threading import Lock
 
 from ucspi_env.envcheck._judge import (
+    ACCEPTED,
     ALIKE,
     BROKEN,
     DIFFERENT,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from ucspi_env.envcheck._play import Run
 
 _FEW = 8
+_MORE = 4
 SCHEMA = 1
 """The version of the JSON form (docs/envcheck.md); fields are added within one version, never changed."""
 
@@ -164,6 +166,17 @@ def trial(
             many = sum(result.outcome == HUNG for result in results) > _FEW
             sure = (ALIKE, BROKEN, HUNG) if many else (ALIKE, BROKEN)
             doubted = [at for at, result in enumerate(results) if result.outcome not in sure or result.log]
+            # What differs by itself shows when those that they are compared with call more often.
+            compared = {name for at in doubted for name in (results[at].cell.reference, *results[at].cell.fallbacks)}
+            teachers = [cell for cell in matrix if cell.name in compared and cell.name in known]
+            for cell, run in pool.map(
+                trier.again, [cell for cell in teachers if known[cell.name].outcome == ALIKE] * _MORE
+            ):
+                if not isinstance(run, str):
+                    known[cell.name].learn(cell, run)
+            for at in doubted:
+                cell = results[at].cell
+                results[at] = _judged(cell, runs[cell.name], known, expect)
             repeated = pool.map(trier.again, [results[at].cell for at in doubted])
             for at, (cell, run) in zip(doubted, repeated, strict=True):
                 second = _judged(cell, run, known, expect)
@@ -283,7 +296,7 @@ def _painted(result: Result, paint: Paint) -> str:
     return paint.bad(result.outcome) if result.counts else result.outcome
 
 
-_IN_TABLE = {DIFFERENT: "differs"}  # ten columns, parentheses and a blank
+_IN_TABLE = {DIFFERENT: "differs", ACCEPTED: "let in"}  # ten columns, parentheses and a blank
 
 
 def _table(results: Sequence[Result], paint: Paint, *, verbose: bool) -> Iterator[str]:

@@ -15,7 +15,7 @@ from ucspi_env._errors import DialectError
 from ucspi_env._facts import Facts
 from ucspi_env._model import Connection, Endpoint
 from ucspi_env.envcheck._entry import EXIT_NOTHING, hand_over, lean
-from ucspi_env.envcheck._report import make_report, plain, render, wrapped
+from ucspi_env.envcheck._report import json_text, make_report, plain, render, wrapped
 from ucspi_env.tools._errtext import error_text
 from ucspi_env.tools._exec import own_environ
 from ucspi_env.tools._program import EXIT_TROUBLE, write_line
@@ -88,7 +88,7 @@ def _put(text: str) -> None:
 
 
 def _put_json(data: object) -> None:
-    _put(json.dumps(data, indent=2) + "\n")
+    _put(json_text(data, indent=2) + "\n")
 
 
 def _colour() -> bool:
@@ -148,7 +148,7 @@ def main(ctx: click.Context, as_json: bool, trust: str, fd: int) -> None:
     """
     if ctx.invoked_subcommand is not None:
         return
-    report = make_report(own_environ(), Facts.observe(fd), trust=trust)
+    report = make_report(own_environ(), Facts.observe(fd, trust=trust), trust=trust)
     if as_json:
         _put_json(report)
     elif report["verdict"] != "nothing":
@@ -254,18 +254,23 @@ def dialects(ctx: click.Context, as_json: bool) -> None:
 
 
 @main.command(short_help="What a rule of lint means.")
-@click.argument("code")
-def explain(code: str) -> None:
+@click.argument("code", required=False)
+def explain(code: str | None) -> None:
     """Show the page of a rule, U101 or fixed-buffer: what it finds, why, an example, the fix.
+
+    Without CODE: a line for each rule.
 
     Exit: 0; 2 if there is no such rule.
     """
-    from ucspi_env.envcheck.lint.cli import explain_text
+    from ucspi_env.envcheck.lint.cli import explain_text, rules_list
 
+    if code is None:
+        _put(rules_list())
+        return
     try:
         page = explain_text(code)
     except KeyError:
-        raise click.UsageError(f"there is no rule {plain(code)!r}; docs/rules.md has them all") from None
+        raise click.UsageError(f"there is no rule {plain(code)!r}; {NAME} explain lists them all") from None
     _put(page.rstrip("\n") + "\n")
 
 
@@ -319,6 +324,7 @@ def env(
     """
     from ucspi_env._build import build
     from ucspi_env._dialects import dialect as find
+    from ucspi_env._dialects import without_socat
     from ucspi_env.envcheck._matrix import on_dual_stack
 
     try:
@@ -338,10 +344,15 @@ def env(
     special = on_dual_stack(change.set, row.name, caller, called) if mapped and not as_ipv6 else {}
     variables = change.set | special
     if program:
-        environ = change.apply(own_environ()) | special
+        if as_json or as_shell:
+            raise click.UsageError(
+                "--json and --shell print an environment; PROG is run in it, and prints what it likes"
+            )
+        environ = change.apply(without_socat(own_environ())) | special
         ctx.exit(_perform(program, environ, None if unix else (caller, called), transport, mapped=mapped))
     if as_json:
-        _put_json(variables)
+        # The very values, for programs: half a surrogate pair is a byte that is no UTF-8 (PEP 383).
+        _put(json.dumps(variables, indent=2) + "\n")
     elif as_shell:
         lines = [f"unset {name}" for name in sorted(change.unset)]
         lines += [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SOCK_DGRAM = _socket.SOCK_DGRAM
 SOCK_STREAM = _socket.SOCK_STREAM
+MAX_SCOPE = 0xFFFFFFFF
+"""The largest number of an interface; Python's sockets take a larger one for what its low 32 bits say."""
 
 
 def address_of(endpoint: Endpoint, port: int | None = None) -> tuple[int, tuple[str, int] | tuple[str, int, int, int]]:

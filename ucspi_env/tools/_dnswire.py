@@ -9,6 +9,8 @@ octal digits) for a byte that would not survive as text.
 
 from __future__ import annotations
 
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
@@ -72,7 +74,7 @@ def name_from_text(text: str) -> Name:
         WireError: a label has more than 63 bytes, the whole more than 255, or it is not text at all.
     """
     try:
-        raw = text.encode("utf-8", "surrogateescape")
+        raw = os.fsencode(text)
     except UnicodeEncodeError:
         raise WireError("is not text") from None
     labels: list[bytes] = []

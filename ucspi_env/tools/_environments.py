@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from ucspi_env._build import build
-from ucspi_env._dialects import dialect
+from ucspi_env._dialects import dialect, without_socat
 from ucspi_env._errors import DialectError
 from ucspi_env._model import Connection, Endpoint
 from ucspi_env._variables import PROXY_PEER
@@ -53,7 +53,7 @@ class Environments:
         self._dialect = dialect(dialect_name).name
         self._as_ipv6 = as_ipv6
         self._own = _names_of(self._dialect) if keep else None
-        self._base = dict(base)
+        self._base = dict(base) if keep else without_socat(base)
         # Everything that a connection could be taken from goes, once; a connection then only adds.
         change = self._build(Endpoint("192.0.2.1", 1), Endpoint("192.0.2.2", 2))
         for name in (*change.unset, *change.set, PROXY_PEER):

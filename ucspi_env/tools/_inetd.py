@@ -163,14 +163,14 @@ def _inetd_services(where: str, words: list[str], default_host: str) -> Iterator
         separator = ":" if ":" in owner else "."
         service.user, _, service.group = owner.partition(separator)
         _drop_root(service)
-        if any(word[0] in "'\"" for word in service.argv):
+        if any(word.startswith(("'", '"')) for word in service.argv):
             service.notes.append("quotes in arguments are passed on as most inetds do; FreeBSD's takes them away")
         _explain_tcpd(service)
         yield service
 
 
 def _inetd_obstacle(port: str, kind: str, protocol: str, waiting: str, server: str) -> str:
-    if protocol.startswith("rpc/") or "/" in port:
+    if protocol.startswith("rpc/") or ("/" in port and protocol != "unix"):
         if port.startswith("tcpmux/"):
             return "tcpmux chooses a program by name on port 1; tcpserver has a port per program"
         return "an RPC service registers with the portmapper, which tcpserver does not do"
@@ -486,8 +486,11 @@ def _xinetd_rules(service: Service, only_from: list[str] | None, no_access: list
             verdicts[key] = "deny"
     for word in only_from or []:
         keys = rule_addresses(word)
-        if not keys:
-            service.notes.append(f"only_from {word!r} cannot be said in a rule; it is not let in")
+        if word.startswith("!"):
+            # xinetd knows no such entry. Whoever wrote it wanted somebody kept out whom a wider one lets in.
+            service.obstacle = service.obstacle or f"only_from {word!r} cannot be said in a rule; no_access can say it"
+        elif not keys:
+            service.notes.append(f"only_from {word!r} cannot be said in a rule; it lets nobody in")
         for key in keys:
             verdicts.setdefault(key, "allow")
     everybody = verdicts.pop("", "allow" if only_from is None else "deny")

@@ -31,12 +31,24 @@ if TYPE_CHECKING:
             """There will be no program for connection ``fd``."""
             ...
 
+        def assisted_by(self, pid: int) -> None:
+            """Programs will be children of this process, which the launcher has started."""
+            ...
+
+        def warn(self, what: str) -> None:
+            """Log that something is odd."""
+            ...
+
         def ended(self, pid: int, status: int) -> None:
             """The program that ran as this process has ended, with this status of wait(2)."""
             ...
 
     class Launcher(Protocol):
-        """Starts programs. The ends of our own children are heard of through waitpid(2), by the loop."""
+        """Starts programs. The ends of our own children are heard of through waitpid(2), by the loop.
+
+        With ``--workers`` it is made before the processes that it will work in: until `start` it holds nothing that
+        they must not share.
+        """
 
         def start(self, tasks: Tasks, reports: Reports) -> None:
             """Get ready; called once, by whom programs will run as.

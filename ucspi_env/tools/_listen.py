@@ -13,8 +13,9 @@ import socket
 
 from ucspi_env._address import parse_ip
 from ucspi_env._model import Endpoint
+from ucspi_env.tools._dial import MAX_SCOPE
 from ucspi_env.tools._errtext import error_text
-from ucspi_env.tools._program import fatal
+from ucspi_env.tools._program import fatal, leading_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,8 +109,8 @@ def _scope(program: str, ip: IPAddress, zone: str | None) -> int:
     try:
         return socket.if_nametoindex(zone)
     except OSError:
-        if zone.isascii() and zone.isdigit():
-            return int(zone)
+        if zone.isascii() and zone.isdigit() and leading_number(zone) <= MAX_SCOPE:
+            return leading_number(zone)
         raise fatal(program, f"unable to bind: no interface is called {zone}") from None
 
 
@@ -171,7 +172,7 @@ def inherited_listeners(program: str, environ: Mapping[str, str]) -> list[socket
         Stop: there are none, they are not meant for this process, or one of them is something else.
     """
     count, pid = environ.get("LISTEN_FDS", ""), environ.get("LISTEN_PID", "")
-    if not (count.isascii() and count.isdigit() and 0 < int(count) < os.sysconf("SC_OPEN_MAX")):
+    if not (count.isascii() and count.isdigit() and 0 < leading_number(count) < os.sysconf("SC_OPEN_MAX")):
         state = f"is {count!r}" if count else "is not set"
         raise fatal(program, f"unable to take listening sockets: $LISTEN_FDS {state}")
     if pid != str(os.getpid()):

@@ -15,6 +15,7 @@ Rule 3: an IPv4 caller looks as it did before there was IPv6, unless ``-6`` asks
 
 from __future__ import annotations
 
+import os
 from ipaddress import IPv4Address
 
 from ucspi_env._address import djb_text, djb_text6
@@ -38,7 +39,7 @@ def field(text: str | None) -> str:
     """
     if not text:
         return ""
-    raw = text.encode("utf-8", "surrogateescape").translate(_SHOWN).decode("ascii")
+    raw = os.fsencode(text).translate(_SHOWN).decode("ascii")
     return raw if len(raw) < FIELD_LIMIT else f"{raw[:FIELD_LIMIT]}..."
 
 
@@ -95,6 +96,10 @@ class Lines:
 
     def end(self, pid: int, status: int, _seconds: float, _local: Endpoint, _remote: Endpoint) -> str:
         """A process has ended; ``status`` is wait(2)'s word: exit code 1 is 256, SIGKILL is 9."""
+        return f"{NAME}: end {pid} status {status}"
+
+    def left(self, pid: int, status: int) -> str:
+        """As `end`, of a process about whose connection nobody knows any more: a worker has died (``--workers``)."""
         return f"{NAME}: end {pid} status {status}"
 
     def connected(self, pid: int, seconds: int, local: Endpoint, remote: Endpoint) -> str:

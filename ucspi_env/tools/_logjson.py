@@ -10,7 +10,8 @@ ok         ``pid`` and both ends: a connection got its program
 deny       both ends: a rule turned a connection away
 limit      both ends: its source had as many connections as ``-C`` grants
 drop       ``reason`` and both ends: a connection was lost by nobody's decision
-end        ``pid``, ``exit_code`` or ``signal``, ``seconds`` and both ends: a program has ended
+end        ``pid``, ``exit_code`` or ``signal``, ``seconds`` and both ends: a program has ended; only the former if
+           the worker that knew the rest has died (``--workers``)
 connected  ``pid`` (null: no program yet), ``seconds`` and both ends: the answer to SIGUSR1
 warning    ``message``
 lost       ``count``: so many lines before this one could not be written
@@ -70,9 +71,11 @@ class JSONLines:
 
     def end(self, pid: int, status: int, seconds: float, local: Endpoint, remote: Endpoint) -> str:
         """A process has ended."""
-        code = os.waitstatus_to_exitcode(status)
-        how = {"exit_code": code} if code >= 0 else {"signal": -code}
-        return self._object("end", pid=pid, **how, seconds=round(seconds, 3), **_ends(local, remote))
+        return self._object("end", pid=pid, **_how(status), seconds=round(seconds, 3), **_ends(local, remote))
+
+    def left(self, pid: int, status: int) -> str:
+        """As `end`, without what only a worker knew that has died."""
+        return self._object("end", pid=pid, **_how(status))
 
     def connected(self, pid: int, seconds: int, local: Endpoint, remote: Endpoint) -> str:
         """One line of the answer to SIGUSR1."""
@@ -88,6 +91,11 @@ class JSONLines:
 
     def _object(self, event: str, **members: object) -> str:
         return json.dumps({"time": self._clock(), "event": event, **members}, separators=(",", ":"))
+
+
+def _how(status: int) -> dict[str, int]:
+    code = os.waitstatus_to_exitcode(status)
+    return {"exit_code": code} if code >= 0 else {"signal": -code}
 
 
 def _ends(local: Endpoint, remote: Endpoint) -> dict[str, object]:

@@ -17,6 +17,7 @@ import stat
 import time
 from collections import deque
 
+from ucspi_env.tools._program import as_bytes
 from ucspi_env.tools._tasks import Wait
 
 TYPE_CHECKING = False
@@ -37,20 +38,20 @@ class LogWriter:
     Args:
         tasks: where to wait for the reader.
         lost: the line that says how many lines were not written.
+        dropped: told how many lines could not be written, whenever there are more.
         fd: where to write.
-
-    Attributes:
-        dropped: how many lines could not be written so far.
     """
 
-    def __init__(self, tasks: Tasks, lost: Callable[[int], str], fd: int = 2) -> None:
+    def __init__(
+        self, tasks: Tasks, lost: Callable[[int], str], dropped: Callable[[int], None], *, fd: int = 2
+    ) -> None:
         self._tasks = tasks
         self._lost = lost
+        self._dropped = dropped
         self._output = _Output(fd)
         self._queue: deque[bytes] = deque()
         self._unreported = 0
         self._waiting = False
-        self.dropped = 0
 
     def __call__(self, text: str) -> None:
         """Write ``text`` and a newline now, or later, or count it; nothing if it is empty."""
@@ -82,18 +83,21 @@ class LogWriter:
             pass
         if not self._queue and self._unreported:
             count, self._unreported = self._unreported, 0
-            if not self._put(_encoded(self._lost(count))) and not self._queue:
+            if not self._put(_encoded(self._lost(count)), notice=True) and not self._queue:
                 self._unreported = count
-                self.dropped -= 1  # which was that notice
 
-    def _put(self, data: bytes) -> bool:
-        """Write; what does not fit goes back to the head of the queue, what cannot be written is dropped."""
+    def _put(self, data: bytes, *, notice: bool = False) -> bool:
+        """Write; what does not fit goes back to the head of the queue, what cannot be written is dropped.
+
+        A notice that cannot be written is no loss: it comes again.
+        """
         try:
             written = self._output.write(data)
         except BlockingIOError:
             written = 0
         except OSError:  # reader gone, disk full: nowhere left to report it to, until something can be written again
-            self._drop(data)
+            if not notice:
+                self._drop(data)
             return False
         if written < len(data):
             self._queue.appendleft(data[written:])
@@ -103,7 +107,7 @@ class LogWriter:
     def _drop(self, data: bytes) -> None:
         lines = data.count(b"\n")
         self._unreported += lines
-        self.dropped += lines
+        self._dropped(lines)
 
     def _drain(self) -> Task[None]:
         while self._queue:
@@ -164,8 +168,7 @@ class _Output:
 
 
 def _encoded(text: str) -> bytes:
-    """Undecodable bytes of arguments leave as they came."""
-    return text.encode("utf-8", "surrogateescape") + b"\n"
+    return as_bytes(text) + b"\n"
 
 
 def utc_now() -> str:

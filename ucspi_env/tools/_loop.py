@@ -34,9 +34,10 @@ OVERLOAD_PAUSE = 0.1  # seconds
 # The listening socket itself is unusable; everything else that accept(2) says is about one caller (accept(2), "Error
 # handling"), or about a network that will be back.
 BROKEN = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP, errno.EFAULT)
-ACCEPTS_PER_TURN = 64  # of one listening socket, before the others get their turn
+ACCEPTS_PER_TURN = 64
 LAUNCHES_PER_TURN = 4  # before the kernel's queues are looked at again: a program's start takes up to a millisecond
 STOP_GRACE = 2.0  # seconds for connections still in their look-ups when SIGTERM comes
+LONGEST_SLEEP = 86400.0  # seconds; epoll_wait(2) counts milliseconds in an int
 
 # A socket address of IPv4 has two parts, one of IPv6 four.
 _FAMILIES = {2: _socket.AF_INET, 4: _socket.AF_INET6}
@@ -50,13 +51,13 @@ class Loop:
     Args:
         listeners: non-blocking listening sockets.
         reception: takes the connections.
+        accepts: of one listening socket, before the others get their turn.
         selector: what to select with; the one that ``tasks`` are on.
         tasks: what connections are waiting for.
         signals: `SIGNALS`, watched.
         drain: seconds to wait for running programs after SIGTERM, or None: do not wait.
         reload: called on SIGHUP.
         stopping: called on the first SIGTERM.
-        warn: takes a warning.
     """
 
     def __init__(
@@ -64,23 +65,23 @@ class Loop:
         listeners: Sequence[socket.socket],
         reception: Reception,
         *,
+        accepts: int = ACCEPTS_PER_TURN,
         selector: selectors.BaseSelector,
         tasks: Tasks,
         signals: SignalWatch,
         drain: float | None,
         reload: Callable[[], None],
         stopping: Callable[[], None],
-        warn: Callable[[str], None],
     ) -> None:
         self._listeners = tuple(listeners)
         self._reception = reception
+        self._accepts = accepts
         self._selector = selector
         self._tasks = tasks
         self._signals = signals
         self._drain = drain
         self._reload = reload
         self._stopping = stopping
-        self._warn = warn
         self._watching = False
         self._paused_until: float | None = None
         self._short = False  # of descriptors or memory, since the last connection that could be accepted
@@ -95,7 +96,6 @@ class Loop:
         Raises:
             Stop: a listening socket has become unusable.
         """
-        self._reception.say_status()
         self._reap()  # what a former self started may have ended before SIGCHLD was watched
         while not self._finished():
             self._watch(self._paused_until is None and self._grace_ends is None and self._reception.open())
@@ -115,11 +115,18 @@ class Loop:
     def _watch(self, wanted: bool) -> None:
         if wanted == self._watching:
             return
-        self._watching = wanted
-        for listener in self._listeners:
-            if wanted:
+        watched = [] if wanted else [*self._listeners]
+        try:
+            while wanted and len(watched) < len(self._listeners):
+                listener = self._listeners[len(watched)]
                 self._selector.register(listener, selectors.EVENT_READ, listener)
-            else:
+                watched.append(listener)
+        except OSError as error:  # no memory, or no watches left for this user (epoll(7))
+            self._pause("wait for callers", error)
+            wanted = False
+        self._watching = wanted
+        if not wanted:
+            for listener in watched:
                 self._selector.unregister(listener)
 
     def _timeout(self) -> float | None:
@@ -127,7 +134,7 @@ class Loop:
             return 0
         times = [self._tasks.next_deadline(), self._paused_until, self._grace_ends, self._drain_ends]
         due = min((at for at in times if at is not None), default=None)
-        return None if due is None else max(0.0, due - time.monotonic())
+        return None if due is None else max(0.0, min(due - time.monotonic(), LONGEST_SLEEP))
 
     def _on_time(self, now: float) -> None:
         self._tasks.on_time(now)
@@ -137,7 +144,7 @@ class Loop:
     def _accept(self, listener: socket.socket) -> None:
         if self._grace_ends is not None:  # SIGTERM came in the same turn
             return
-        for _ in range(ACCEPTS_PER_TURN):
+        for _ in range(self._accepts):
             if not self._reception.open():
                 return
             try:
@@ -148,17 +155,17 @@ class Loop:
                 if error.errno in BROKEN:
                     raise fatal("tcpserver", "unable to accept", error) from None
                 if error.errno in OVERLOAD:
-                    self._pause(error)
+                    self._pause("accept", error)
                     return
                 continue
             self._short = False
             self._reception.receive(sock, peer)
 
-    def _pause(self, error: OSError) -> None:
+    def _pause(self, what: str, error: OSError) -> None:
         self._paused_until = time.monotonic() + OVERLOAD_PAUSE
         if not self._short:
             self._short = True
-            self._warn(f"unable to accept, trying again every {OVERLOAD_PAUSE:g} s: {error_text(error)}")
+            self._reception.warn(f"unable to {what}, trying again every {OVERLOAD_PAUSE:g} s: {error_text(error)}")
 
     # --- Signals ------------------------------------------------------------------------------------------------------
 
@@ -170,8 +177,12 @@ class Loop:
             self._reload()
         if signal.SIGUSR1 in seen:
             self._reception.say_connected()
+            self._reception.say_taken()
         if signal.SIGTERM in seen:
-            self._stop()
+            if self._grace_ends is None:
+                self.stop()
+            else:
+                self.hurry()
 
     def _reap(self) -> None:
         while True:
@@ -183,14 +194,11 @@ class Loop:
                 return
             self._reception.reaped(pid, status)
 
-    def _stop(self) -> None:
-        """First SIGTERM: no new connections, a short time for those in between. Second: no time."""
-        now = time.monotonic()
+    def stop(self) -> None:
+        """SIGTERM: no new connections, a short time for those in between."""
         if self._grace_ends is not None:
-            self._grace_ends = now
-            self._drain_ends = None
-            self._drain = None
             return
+        now = time.monotonic()
         self._stopping()
         self._watch(False)
         for listener in self._listeners:
@@ -198,6 +206,13 @@ class Loop:
         self._grace_ends = now + STOP_GRACE
         if self._drain is not None:
             self._drain_ends = now + self._drain
+
+    def hurry(self) -> None:
+        """SIGTERM once more: no time."""
+        self.stop()
+        self._grace_ends = time.monotonic()
+        self._drain_ends = None
+        self._drain = None
 
     def _finished(self) -> bool:
         if self._grace_ends is None:
@@ -212,7 +227,7 @@ class Loop:
             return True
         if now < self._drain_ends:
             return False
-        self._warn(f"stopping, programs still running: {self._reception.running()}")
+        self._reception.warn(f"stopping, programs still running: {self._reception.running()}")
         return True
 
 

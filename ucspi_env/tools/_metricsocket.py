@@ -71,6 +71,10 @@ class MetricSocket:
             if os.path.samestat(os.stat(self._path), self._file):
                 os.unlink(self._path)
 
+    def abandon(self) -> None:
+        """Stop in a copy of the process that goes on (fork(2)): the file stays."""
+        self._listener.close()
+
     def _serve(self, tasks: Tasks, text: Callable[[], str], pause: float = 0.0) -> Task[None]:
         if pause:
             yield Wait(time.monotonic() + pause)

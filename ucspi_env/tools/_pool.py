@@ -71,13 +71,15 @@ class PoolLauncher:
         self._generation = 0
         self._queue: deque[tuple[int, bytes]] = deque()
         self._serial = 0
-        self._done, self._workers_done = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._done.setblocking(False)
+        self._done: socket.socket  # from `start` on
+        self._workers_done: socket.socket
 
     def start(self, tasks: Tasks, reports: Reports) -> None:
         """As `Launcher.start`."""
         self._reports = reports
-        self._zygote.start(tasks)
+        self._done, self._workers_done = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._done.setblocking(False)
+        self._zygote.start(tasks, reports)
         self._watchdog.start(tasks)
         tasks.start(self._listen(), _surface)
 
@@ -86,8 +88,12 @@ class PoolLauncher:
         data = pack_environ(environ)
         while self._idle:
             worker = self._idle.pop()
-            if self._give(worker, fd, data):
-                return worker.pid
+            try:
+                if self._give(worker, fd, data):
+                    return worker.pid
+            except OSError:  # a shortage of ours: the process is as idle as before
+                self._idle.append(worker)
+                raise
         self._queue.append((fd, data))
         try:
             self._grow()
@@ -162,16 +168,26 @@ class PoolLauncher:
         if worker.stale:
             worker.channel.close()
             return
-        if self._queue:
+        while self._queue:
             fd, data = self._queue[0]
-            if self._give(worker, fd, data):
+            try:
+                if not self._give(worker, fd, data):
+                    return
+            except OSError as error:
+                self._queue.popleft()
+                self._reports.refused(fd, error)
+            else:
                 self._queue.popleft()
                 self._reports.launched(fd, worker.pid)
-        else:
-            self._idle.append(worker)
+                return
+        self._idle.append(worker)
 
     def _give(self, worker: Worker, fd: int, data: bytes) -> bool:
-        """Hand over a connection; False if the process has died."""
+        """Hand over a connection; False if the process has died.
+
+        Raises:
+            OSError: it could not be handed over, and may be to none: too many descriptors on their way, no memory.
+        """
         self._serial += 1
         try:
             send(worker.channel, protocol.REQUEST.pack(protocol.RUN, self._serial), data, (fd,))

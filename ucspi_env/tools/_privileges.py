@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 
-from ucspi_env.tools._program import fatal
+from ucspi_env.tools._program import fatal, leading_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _is_number(text: str) -> bool:
 
 
 def _number(program: str, what: str, text: str) -> int:
-    number = int(text)
+    number = leading_number(text)
     if number >= _LARGEST_ID:
         raise fatal(program, f"unable to set {what}", errno.EINVAL)
     return number

@@ -48,6 +48,14 @@ def usage(program: str, synopsis: str, *complaints: str) -> Stop:
     return Stop(EXIT_USAGE, *(f"{program}: {complaint}" for complaint in complaints), f"{program}: usage: {synopsis}")
 
 
+def as_bytes(text: str) -> bytes:
+    """A message: bytes of arguments and of the environment leave as they came, whatever the locale made of them."""
+    try:
+        return os.fsencode(text)
+    except UnicodeEncodeError:  # words that did not come in by the locale, of a file for instance
+        return text.encode("utf-8", "surrogateescape")
+
+
 def write_line(text: str, fd: int = 2) -> None:
     """Write one line in one write(2); undecodable bytes of arguments leave as they came.
 
@@ -55,7 +63,7 @@ def write_line(text: str, fd: int = 2) -> None:
     nowhere left to report it to.
     """
     try:
-        os.write(fd, text.encode("utf-8", "surrogateescape") + b"\n")
+        os.write(fd, as_bytes(text) + b"\n")
     except OSError:
         return
 
@@ -141,12 +149,15 @@ def scan_options(
 
 
 def leading_number(text: str) -> int:
-    """C's scan_ulong: the number that the leading ASCII digits spell, 0 where there are none. Never wraps."""
+    """C's scan_ulong: the number that the leading ASCII digits spell, 0 where there are none. Never wraps.
+
+    Of a number beyond 10 ** 18 that much is true that it is one.
+    """
     end = 0
     while end < len(text) and text[end] in "0123456789":
         end += 1
-    # Python refuses to read numbers of many thousand digits; whatever has a thousand is out of every range.
-    return int(text[:end].lstrip("0")[:1000] or "0")
+    # What has 19 digits is out of every range that is checked, whatever follows, and still a float and a C long.
+    return int(text[:end].lstrip("0")[:19] or "0")
 
 
 def tcp_port(program: str, word: str) -> int:

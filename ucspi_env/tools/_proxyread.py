@@ -62,7 +62,7 @@ def read_header(fd: int, timeout: float) -> ProxyHeader:
     """
     import select
 
-    until = time.monotonic() + timeout
+    until = time.monotonic() + min(timeout, 86400.0)  # poll(2) counts milliseconds in an int
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     data = b""

@@ -31,6 +31,17 @@ from ucspi_env._model import Endpoint
 from ucspi_env.tools._environments import encoded
 from ucspi_env.tools._errtext import error_text
 from ucspi_env.tools._launch import is_fork_failure
+from ucspi_env.tools._metrics import (
+    ACCEPTED,
+    DENIED_LIMIT,
+    DENIED_PROXY,
+    DENIED_RULE,
+    DROPPED,
+    EXPIRED,
+    HEALTH_CHECKS,
+    LAUNCH_FAILURES,
+    STARTED,
+)
 from ucspi_env.tools._tasks import Wait
 
 TYPE_CHECKING = False
@@ -40,9 +51,10 @@ if TYPE_CHECKING:
 
     from ucspi_env._networks import Networks
     from ucspi_env.proxy import ProxyHeader
+    from ucspi_env.tools._board import SharedLimits
     from ucspi_env.tools._environments import Environ, Environments
     from ucspi_env.tools._launch import Launcher
-    from ucspi_env.tools._limits import Limits
+    from ucspi_env.tools._limits import Limits, Said
     from ucspi_env.tools._log import Lines
     from ucspi_env.tools._logjson import JSONLines
     from ucspi_env.tools._lookups import Lookups
@@ -125,14 +137,14 @@ class Call:
     Attributes:
         sock: the socket, closed once the program has it.
         since: when it was accepted, `time.monotonic`.
-        entered: whether it counts for its source.
+        entry: by which it counts for its source, or None.
         header: the PROXY header it began with.
         balancer: the peer that sent that header.
         task: what it is waiting for.
         key: what its environment depends on beside the caller's port, or None where there is more.
     """
 
-    __slots__ = ("_local", "_name", "_peer", "_remote", "balancer", "entered", "header", "key", "since", "sock", "task")
+    __slots__ = ("_local", "_name", "_peer", "_remote", "balancer", "entry", "header", "key", "since", "sock", "task")
 
     def __init__(self, sock: _socket.socket, peer: SocketAddress) -> None:
         self.sock = sock
@@ -141,7 +153,7 @@ class Call:
         self._remote: Endpoint | None = None
         self._local: Endpoint | None = None
         self.since = time.monotonic()
-        self.entered = False
+        self.entry: int | None = None
         self.header: ProxyHeader | None = None
         self.balancer: Endpoint | None = None
         self.task: Task[Any] | None = None
@@ -193,7 +205,7 @@ class Reception:
         self,
         settings: Settings,
         *,
-        limits: Limits,
+        limits: Limits | SharedLimits,
         lines: Lines | JSONLines,
         say: Callable[[str], None],
         metrics: Metrics,
@@ -217,6 +229,7 @@ class Reception:
         self._program = program
         self._tasks = tasks
         self._verbose = settings.verbosity >= VERBOSE
+        self._said: Said | None = self._say_taken_slots if self._verbose else None
         if settings.balancers is not None:
             from ucspi_env.tools import _proxyread
 
@@ -260,21 +273,20 @@ class Reception:
         """How many programs are running."""
         return len(self._running)
 
-    def say_status(self) -> None:
-        """Log how many slots are taken."""
-        if self._verbose:
-            self._say(self._lines.status(self._limits.taken))
+    def say_taken(self) -> None:
+        """Print how many slots are taken."""
+        self._say(self._lines.status(self._limits.taken))
 
     # --- The way ------------------------------------------------------------------------------------------------------
 
     def receive(self, sock: _socket.socket, peer: SocketAddress) -> None:
         """Take a connection that was just accepted."""
-        self._metrics.accepted += 1
+        self._metrics.count(ACCEPTED)
         try:
             call = Call(sock, peer)
         except OSError as error:  # reset before it was looked at
-            self._metrics.dropped += 1
-            self._warn(f"dropping connection, unable to get local address: {error_text(error)}")
+            self._metrics.count(DROPPED)
+            self.warn(f"dropping connection, unable to get local address: {error_text(error)}")
             sock.close()
             return
         settings = self._settings
@@ -303,7 +315,7 @@ class Reception:
             header = outcome.result()
             connection = self._proxy.proxied(header)
         except self._proxy.BalancerGone:  # a health check that did not wait for an answer
-            self._metrics.health_checks += 1
+            self._metrics.count(HEALTH_CHECKS)
             self._leave(call)
             return
         except (ProxyError, OSError) as error:
@@ -312,7 +324,7 @@ class Reception:
             return
         if connection is None or connection.remote is None:
             if header.command == "LOCAL":  # a health check: being answered at all is the answer
-                self._metrics.health_checks += 1
+                self._metrics.count(HEALTH_CHECKS)
                 self._leave(call)
             else:
                 self._refuse(call, f"PROXY header from {balancer} names no caller but {self._proxy.nameless(header)}")
@@ -332,10 +344,10 @@ class Reception:
         """The caller's address is known."""
         exempt = self._settings.exempt
         if self._limits.per_source is not None and (exempt is None or call.remote not in exempt):
-            if not self._limits.enter(call.remote.ip):
+            call.entry = self._limits.enter(call.remote.ip)
+            if call.entry is None:
                 self._turn_away(call)
                 return
-            call.entered = True
         if self._looks_up:
             self._wait(call, self._lookups.task(call.remote, call.local), self._on_names)
         else:
@@ -343,7 +355,7 @@ class Reception:
 
     def _turn_away(self, call: Call) -> None:
         """This caller's source has as many connections as it may have."""
-        self._metrics.denied_limit += 1
+        self._metrics.count(DENIED_LIMIT)
         if self._verbose:
             self._say(self._lines.verdict("limit", 0, self._named_local(call), call.remote))
         if self._settings.limit_message:
@@ -366,20 +378,18 @@ class Reception:
 
     def serve(self, most: int) -> None:
         """Give up to ``most`` calls that are ready the slots that are free."""
-        while most and self._ready and self._limits.free():
+        while most and self._ready and self._limits.take(self._said):
             most -= 1
             self._admit(self._ready.popleft())
 
     def _admit(self, call: Call) -> None:
-        self._limits.taken += 1
-        self.say_status()
         decision = None
         if self._rules is not None:
             decision = self._decide(self._rules, call)
             if decision is None:
                 return
             if not decision.allowed:
-                self._metrics.denied_rule += 1
+                self._metrics.count(DENIED_RULE)
                 if self._verbose:
                     self._say_verdict("deny", 0, call)
                 self._dismiss(call)
@@ -443,6 +453,8 @@ class Reception:
         call.sock.close()
         call.key = None
         self._running[pid] = call
+        self._limits.running(pid, call.entry)
+        self._metrics.count(STARTED)
         if self._settings.lifetime is not None:
             self._limit_life(call, pid, self._settings.lifetime)
         if self._verbose:
@@ -461,6 +473,10 @@ class Reception:
         call = self._starting.pop(fd, None)
         if call is not None:
             self._run(call, pid)
+
+    def assisted_by(self, pid: int) -> None:
+        """The launcher has a process of its own, whose children the programs will be."""
+        self._limits.assisted_by(pid)
 
     def refused(self, fd: int, error: OSError) -> None:
         """The launcher could not start the program for connection ``fd``."""
@@ -492,17 +508,18 @@ class Reception:
         call = self._running.pop(pid, None)
         if call is None:
             return
-        self._limits.taken -= 1
         if call.task is not None:
             self._tasks.cancel(call.task)
-        if call.entered:
-            self._limits.leave(call.remote.ip)
+        if call.entry is not None:
+            self._limits.leave(call.entry)
         seconds = time.monotonic() - call.since
         self._metrics.ended(seconds)
-        if self._verbose:
-            lines = self._lines
-            end = lines.end(pid, status, seconds, self._named_local(call), call.remote)
-            self._say(f"{end}\n{lines.status(self._limits.taken)}")
+        self._limits.give_back(pid, self._ended(call, pid, status, seconds) if self._verbose else None)
+
+    def _ended(self, call: Call, pid: int, status: int, seconds: float) -> Said:
+        lines = self._lines
+        end = lines.end(pid, status, seconds, self._named_local(call), call.remote)
+        return lambda taken: self._say(f"{end}\n{lines.status(taken)}")
 
     def _limit_life(self, call: Call, pid: int, lifetime: float) -> None:
         def ended(_outcome: Outcome[None]) -> None:
@@ -514,8 +531,8 @@ class Reception:
     def _expire(self, call: Call, pid: int, until: float) -> Task[None]:
         """End a program when its time is over; cancelled when it has ended by itself, so the id is still its own."""
         yield Wait(until)
-        self._metrics.expired += 1
-        self._warn(f"lifetime is over, ending {pid}: {call.remote}")
+        self._metrics.count(EXPIRED)
+        self.warn(f"lifetime is over, ending {pid}: {call.remote}")
         end_program(pid, signal.SIGTERM)
         yield Wait(time.monotonic() + TERM_GRACE)
         end_program(pid, signal.SIGKILL)
@@ -540,31 +557,30 @@ class Reception:
                 self._drop(call, f"{why}: {call.remote}")
 
     def say_connected(self) -> None:
-        """Print who is connected: each connection with its process, seconds, and both ends."""
+        """Print who is connected: each connection with its process, seconds, and both ends; not how many there are."""
         now = time.monotonic()
         calls = [(0, call) for call in (*self._starting.values(), *self._greeting, *self._ready, *self._waiting)]
         for pid, call in (*self._running.items(), *calls):
             self._say(self._lines.connected(pid, int(now - call.since), self._named_local(call), call.remote))
-        self._say(self._lines.status(self._limits.taken))
 
     def _refuse(self, call: Call, why: str) -> None:
         """Out, for what came in place of a PROXY header."""
-        self._metrics.denied_proxy += 1
+        self._metrics.count(DENIED_PROXY)
         self._say_dropped(call, why)
         self._leave(call)
 
     def _drop(self, call: Call, why: str) -> None:
         """Out, before there was a slot."""
-        self._metrics.dropped += 1
+        self._metrics.count(DROPPED)
         self._say_dropped(call, why)
         self._leave(call)
 
     def _abandon(self, call: Call, why: str, verdict: str = "", *, launch: bool = False) -> None:
         """Out, after there was a slot, by nobody's decision."""
         if launch:
-            self._metrics.launch_failures += 1
+            self._metrics.count(LAUNCH_FAILURES)
         else:
-            self._metrics.dropped += 1
+            self._metrics.count(DROPPED)
         if self._verbose:
             self._say(self._lines.undelivered(verdict, self._named_local(call), call.remote))
         self._say_dropped(call, why)
@@ -572,14 +588,14 @@ class Reception:
 
     def _dismiss(self, call: Call) -> None:
         self._leave(call)
-        self._limits.taken -= 1
-        self.say_status()
+        self._limits.give_back(0, self._said)
 
     def _leave(self, call: Call) -> None:
         self._waiting.pop(call, None)
         call.sock.close()
-        if call.entered:
-            self._limits.leave(call.remote.ip)
+        if call.entry is not None:
+            self._limits.leave(call.entry)
+            call.entry = None
 
     # --- Means --------------------------------------------------------------------------------------------------------
 
@@ -601,6 +617,9 @@ class Reception:
             return Endpoint(local.ip, local.port, local.zone, self._lookups.local_name)
         return local
 
+    def _say_taken_slots(self, taken: int) -> None:
+        self._say(self._lines.status(taken))
+
     def _say_verdict(self, word: str, pid: int, call: Call) -> None:
         self._say(self._lines.admitted(word, pid, self._named_local(call), call.remote))
 
@@ -608,7 +627,8 @@ class Reception:
         if self._settings.verbosity >= ERRORS:
             self._say(self._lines.dropped(why, self._named_local(call), call.remote))
 
-    def _warn(self, what: str) -> None:
+    def warn(self, what: str) -> None:
+        """Log that something is odd."""
         if self._settings.verbosity >= ERRORS:
             self._say(self._lines.warning(what))
 

@@ -462,6 +462,6 @@ def _text_of_file(path: str) -> str | None:
     """What is in a small file of settings; None if there is no such file, or it may not be read."""
     try:
         with open(path, "rb") as file:
-            return file.read(65536).decode("utf-8", "surrogateescape")
+            return os.fsdecode(file.read(65536))
     except OSError:
         return None

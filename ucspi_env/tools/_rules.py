@@ -19,6 +19,7 @@ What DJB's tools and their IPv6 patch know is stored as they store it, byte for 
 
 from __future__ import annotations
 
+import os
 from ipaddress import IPv4Address, IPv6Address
 
 from ucspi_env._address import djb_text, djb_text6, parse_ip
@@ -231,12 +232,18 @@ def expand_range(address: bytes) -> list[bytes]:
     high, tail_dot, tail = after.partition(b".")
     if not (_is_number(low) and _is_number(high)):
         raise ValueError("a range of addresses is written with numbers, as in 1.2.3.37-53")
-    values = range(int(low or b"0"), min(int(high or b"0"), 255) + 1)
+    values = range(_octet(low), min(_octet(high), 255) + 1)
     return [b"%b%b%d%b%b" % (head, dot, value, tail_dot, tail) for value in values]
 
 
 def _is_number(text: bytes) -> bool:
-    return not text.translate(None, b"0123456789") and len(text) < 20
+    return not text.translate(None, b"0123456789")
+
+
+def _octet(digits: bytes) -> int:
+    """What digits say, none of them being 0; beyond any octet it does not matter by how much (C wraps at 2 ** 64)."""
+    significant = digits.lstrip(b"0")
+    return int(significant or b"0") if len(significant) <= 3 else 1000
 
 
 def rule_key(address: bytes) -> tuple[bytes, str]:
@@ -538,10 +545,10 @@ def shown_key(key: bytes) -> str:
 
 
 def to_bytes(text: str) -> bytes:
-    """Text of the environment as the bytes that it came from."""
-    return text.encode("utf-8", "surrogateescape")
+    """Text of the environment as the bytes that it came from, whatever the locale made of them."""
+    return os.fsencode(text)
 
 
 def to_text(text: bytes) -> str:
     """Bytes as the environment of a Python program shows them."""
-    return text.decode("utf-8", "surrogateescape")
+    return os.fsdecode(text)

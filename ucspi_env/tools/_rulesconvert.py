@@ -101,7 +101,7 @@ def path_of_key(key: bytes) -> bytes | None:
         if (
             text.endswith(".")
             and len(octets) < 5
-            and all(octet.isdigit() and int(octet) < 256 for octet in octets[:-1])
+            and all(octet.isdigit() and len(octet) <= 3 and int(octet) < 256 for octet in octets[:-1])
         ):
             network = IPv4Address(".".join([*octets[:-1], *["0"] * (5 - len(octets))]))
             return _ruleslayout.network_path(network, 8 * (len(octets) - 1))

@@ -130,7 +130,11 @@ def write_tree(path: str, tree: Mapping[bytes, Decision]) -> None:
         if is_link:
             link = f"{made}.link"
             os.symlink(os.path.basename(made), link)
-            os.rename(link, path)
+            try:
+                os.rename(link, path)
+            except BaseException:
+                os.unlink(link)
+                raise
         else:
             os.rename(made, path)
     except BaseException:

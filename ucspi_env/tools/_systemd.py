@@ -15,7 +15,7 @@ from ucspi_env.tools._tasks import Wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from ucspi_env.tools._tasks import Outcome, Task, Tasks
@@ -43,11 +43,11 @@ class Notifier:
         sock.setblocking(False)
         self._socket = sock
 
-    def start(self, tasks: Tasks) -> None:
-        """Say that the server is ready, and from now on that its loop turns."""
+    def start(self, tasks: Tasks, alive: Callable[[], bool] = lambda: True) -> None:
+        """Say that the server is ready, and from now on that its loop turns, as long as it is ``alive()``."""
         self.say("READY=1")
         if self._socket is not None and self._interval is not None:
-            tasks.start(self._beat(self._interval), _forget)
+            tasks.start(self._beat(self._interval, alive), _forget)
 
     def reloading(self) -> None:
         """SIGHUP has come; what follows is done when this returns, for services of Type=notify-reload."""
@@ -65,9 +65,10 @@ class Notifier:
             self._socket.close()
             self._socket = None
 
-    def _beat(self, interval: float) -> Task[None]:
+    def _beat(self, interval: float, alive: Callable[[], bool]) -> Task[None]:
         while True:
-            self.say("WATCHDOG=1")
+            if alive():
+                self.say("WATCHDOG=1")
             yield Wait(time.monotonic() + interval)
 
 

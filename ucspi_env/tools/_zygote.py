@@ -76,7 +76,6 @@ class Zygote:
         environ: what the interpreter is started with.
         default_signals: signals that this process ignores and the program must not.
         ended: called with process id and wait status of each child.
-        warn: takes a warning.
     """
 
     def __init__(
@@ -89,7 +88,6 @@ class Zygote:
         *,
         default_signals: Sequence[int],
         ended: Callable[[int, int], None],
-        warn: Callable[[str], None],
     ) -> None:
         self._name = name
         self._interpreter = interpreter
@@ -97,8 +95,8 @@ class Zygote:
         self._environ = dict(environ)
         self._default_signals = tuple(default_signals)
         self._ended = ended
-        self._warn = warn
         self._tasks: Tasks  # from `start` on
+        self._reports: Reports
         self._channel: socket.socket | None = None
         self._ready = False
         self._serial = 0
@@ -106,13 +104,14 @@ class Zygote:
         self._asked: dict[int, Request] = {}
         self._pids: set[int] = set()
 
-    def start(self, tasks: Tasks) -> None:
+    def start(self, tasks: Tasks, reports: Reports) -> None:
         """Start it and wait until it has imported what there is.
 
         Raises:
             Stop: it cannot be started, or what it should run cannot be imported.
         """
         self._tasks = tasks
+        self._reports = reports
         become_subreaper()
         # An import that hangs must not keep SIGTERM from ending this process.
         previous = signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -173,8 +172,9 @@ class Zygote:
                 report = channel.recv(protocol.REPORT.size + protocol.LONGEST_TEXT * 4)
             except BlockingIOError:
                 return True
-            except ConnectionResetError:  # it had not read everything
-                return False
+            except ConnectionResetError:
+                # It died with requests unread, which the kernel says once, ahead of the reports that it did send.
+                continue
             if not report:
                 return False
             self._take(report)
@@ -189,7 +189,7 @@ class Zygote:
             ours.setblocking(False)
             fds = [_above(theirs.fileno()), _above(nobody.fileno())]
             try:
-                os.posix_spawn(
+                pid = os.posix_spawn(
                     self._interpreter,
                     self._argv,
                     self._environ,
@@ -207,6 +207,7 @@ class Zygote:
             finally:
                 for fd in fds:
                     os.close(fd)
+        self._reports.assisted_by(pid)
         self._channel = ours
         self._ready = False
         self._pids.clear()
@@ -229,9 +230,9 @@ class Zygote:
         self._asked.clear()
         self._queue.extendleft(reversed(requests))
         if not self._ready and not self._queue:
-            self._warn(f"the process that {self._name} is copied from has died while it was starting")
+            self._reports.warn(f"the process that {self._name} is copied from has died while it was starting")
             return  # the next caller brings another attempt
-        self._warn(f"the process that {self._name} is copied from has died, starting another")
+        self._reports.warn(f"the process that {self._name} is copied from has died, starting another")
         try:
             self._spawn()
         except OSError as error:
@@ -292,7 +293,7 @@ class Zygote:
             self._ready = True
         elif kind == protocol.UNUSABLE:
             self._ready = True
-            self._warn(f"unable to import {self._name}: {_text(report)}")
+            self._reports.warn(f"unable to import {self._name}: {_text(report)}")
 
 
 class ForkLauncher:
@@ -311,7 +312,7 @@ class ForkLauncher:
     def start(self, tasks: Tasks, reports: Reports) -> None:
         """As `Launcher.start`."""
         self._reports = reports
-        self._zygote.start(tasks)
+        self._zygote.start(tasks, reports)
         self._watchdog.start(tasks)
 
     def launch(self, fd: int, environ: Environ) -> int:
@@ -446,7 +447,7 @@ def _above(fd: int) -> int:
 
 
 def _text(report: bytes) -> str:
-    return report[protocol.REPORT.size :].decode("utf-8", "surrogateescape")
+    return os.fsdecode(report[protocol.REPORT.size :])
 
 
 # --- Which interpreter ------------------------------------------------------------------------------------------------

@@ -1,10 +1,9 @@
 """link: put launchers with DJB's names into a directory, for old run scripts and for the quickest start.
 
-Interface: ``python -m ucspi_env.tools.link directory``. The directory is made if it is not there. With it first on
-    PATH,
-``tcpserver``, ``recordio``, ``http@`` and the rest are this package's programs, run by this interpreter under ``-I
--S``: isolated from the environment and without site-packages, which halves their start. A line per launcher on stdout
-says ``made``, ``updated`` or ``unchanged``.
+Interface: ``ucspi-link directory``, or ``python -m ucspi_env.tools.link directory``. The directory is made if it is
+not there. With it first on PATH, ``tcpserver``, ``recordio``, ``http@`` and the rest are this package's programs, run
+by this interpreter under ``-I -S``: isolated from the environment and without site-packages, which halves their start.
+A line per launcher on stdout says ``made``, ``updated`` or ``unchanged``.
 
 Exit codes: 0; 100 for a usage error, or if something in the directory was not made by link: each is named and nothing
 is changed; 111 for trouble with files.
@@ -91,7 +90,7 @@ def replace(path: str, content: bytes) -> None:
         with os.fdopen(fd, "wb") as file:
             file.write(content)
         os.rename(temporary, path)
-    except OSError:
+    except BaseException:
         os.unlink(temporary)
         raise
 

@@ -33,11 +33,16 @@ def end_sending(fd: int) -> None:
     import socket
 
     try:
-        with socket.socket(fileno=os.dup(fd)) as connection:
-            connection.shutdown(socket.SHUT_WR)
+        connection = socket.socket(fileno=fd)
     except OSError:
-        # No socket, or none that is connected any more. Either way nothing will be sent here.
         os.close(fd)
+        return
+    try:
+        connection.shutdown(socket.SHUT_WR)
+    except OSError:
+        connection.close()  # it is not connected any more, so nothing will be sent here
+    else:
+        connection.detach()
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -28,7 +28,7 @@ import os
 from ucspi_env._address import djb_text, djb_text6, parse_ip
 from ucspi_env._model import Endpoint
 from ucspi_env.tools._connect import AllFailedError, SetupError, Source, connect
-from ucspi_env.tools._dial import endpoint_of
+from ucspi_env.tools._dial import MAX_SCOPE, endpoint_of
 from ucspi_env.tools._errtext import error_text
 from ucspi_env.tools._exec import default_signals, own_environ
 from ucspi_env.tools._eyeballs import Race, Serial
@@ -293,7 +293,7 @@ def _connect(settings: Settings, targets: Sequence[Endpoint]) -> _socket.socket:
 
 def _check_zone(endpoint: Endpoint) -> None:
     zone = endpoint.zone
-    if zone is None or (zone.isascii() and zone.isdigit()):
+    if zone is None or (zone.isascii() and zone.isdigit() and leading_number(zone) <= MAX_SCOPE):
         return
     try:
         _socket.if_nametoindex(zone)

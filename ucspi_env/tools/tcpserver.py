@@ -15,9 +15,11 @@ Options are those of ucspi-tcp's tcpserver with the IPv6 patch (its manual page;
     --lifetime s        end a program that runs for longer: SIGTERM, and SIGKILL 5 s later
     --rlimit name=n     limit what each program may use (setrlimit(2): nofile=64, as=256M); more than once for several
     --no-new-privs      nothing that is run can gain privileges (Linux)
+    --keep-caps names   with -u or -U: programs keep these of root's capabilities(7), net_bind_service for one
     --log-format json   one JSON object per event instead of ucspi-tcp's lines (djb)
     --metrics path      count, and tell Prometheus at this UNIX socket
     --preload           the program is a Python script: its imports are done once, it runs by fork(2)
+    --workers n         n processes accept connections, limits and log are those of all together (Linux)
     --handler           the program is module:function, called with a Session; --reuse n: n connections per process,
                         at most --pool k of them. Both: --handler-timeout s, --memory-limit bytes (docs/handlers.md)
 
@@ -39,20 +41,29 @@ from ucspi_env.tools._program import Stop, fatal, leading_number, scan_options, 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import NoReturn
+    from typing import NoReturn, TypeAlias
 
     from ucspi_env._model import Endpoint
     from ucspi_env._networks import Networks
+    from ucspi_env.tools._board import SharedLimits
     from ucspi_env.tools._environments import Environments
     from ucspi_env.tools._launch import Launcher
+    from ucspi_env.tools._limits import Limits, Sources
     from ucspi_env.tools._log import Lines
     from ucspi_env.tools._logjson import JSONLines
+    from ucspi_env.tools._logwriter import LogWriter
     from ucspi_env.tools._lookups import Lookups
     from ucspi_env.tools._loop import Loop
+    from ucspi_env.tools._metrics import Metrics
     from ucspi_env.tools._metricsocket import MetricSocket
+    from ucspi_env.tools._reception import Reception
     from ucspi_env.tools._rulesfile import RulesFile
     from ucspi_env.tools._signals import SignalWatch
-    from ucspi_env.tools._systemd import Notifier
+    from ucspi_env.tools._tasks import Outcome, Tasks
+
+    Steps: TypeAlias = tuple[Callable[[], None], Callable[[], None], Callable[[], int], Callable[[], None]]
+    """What is left to do, in this order: get ready, as whom programs will run as; let everybody know; run until
+    SIGTERM; close what is not the kernel's to close."""
 
 NAME = "tcpserver"
 SYNOPSIS = (
@@ -63,9 +74,21 @@ LETTERS = "461UXpPhHrRoOdDqQvc:x:B:g:u:b:l:t:I:C:"
 WORDS = (
     *("listen-fds", "dialect=", "keep-env", "proxy=", "proxy-timeout=", "drain="),
     *("preload", "handler", "reuse=", "pool=", "handler-timeout=", "memory-limit="),
-    *("lifetime=", "rlimit=", "no-new-privs", "per-source=", "exempt=", "limit-message=", "log-format=", "metrics="),
+    *(
+        "workers=",
+        "lifetime=",
+        "rlimit=",
+        "no-new-privs",
+        "keep-caps=",
+        "per-source=",
+        "exempt=",
+        "limit-message=",
+        "log-format=",
+        "metrics=",
+    ),
 )
 QUIET, ERRORS, VERBOSE = range(3)
+ACCEPTS_PER_TURN_OF_WORKERS = 4  # what one has accepted no other can take off its hands
 
 
 class Handlers(Value):
@@ -110,8 +133,10 @@ class Config(Value):
         balancers, header_timeout: ``--proxy``, ``--proxy-timeout`` in seconds.
         drain, lifetime: seconds, or None.
         rlimits, no_new_privs: ``--rlimit`` (numbers of resources with their limits), ``--no-new-privs``.
+        keep_caps: ``--keep-caps``: numbers of capabilities.
         log_format: ``"djb"`` or ``"json"``.
         metrics: where to listen for readers of metrics, or None.
+        workers: processes that accept connections.
         handlers: ``--preload`` or ``--handler`` with what belongs to it; None: programs.
         verbosity: QUIET, ERRORS or VERBOSE.
     """
@@ -131,6 +156,7 @@ class Config(Value):
         "ident",
         "identity",
         "interface",
+        "keep_caps",
         "keep_env",
         "kill_options",
         "lifetime",
@@ -152,6 +178,7 @@ class Config(Value):
         "rules_optional",
         "source_bits",
         "verbosity",
+        "workers",
     )
     host: str | None
     port: int | None
@@ -184,10 +211,12 @@ class Config(Value):
     lifetime: float | None
     rlimits: tuple[tuple[int, int], ...]
     no_new_privs: bool
+    keep_caps: tuple[int, ...]
     log_format: str
     metrics: str | None
     handlers: Handlers | None
     verbosity: int
+    workers: int
 
     def __init__(self, **values: object) -> None:
         self._set(**values)
@@ -242,10 +271,12 @@ def parse(arguments: Sequence[str]) -> Config:
             lifetime=_lifetime(last),
             rlimits=_rlimits([value for option, value in options if option == "rlimit"], last),
             no_new_privs="no-new-privs" in last,
+            keep_caps=_keep_caps(last),
             log_format=_log_format(last.get("log-format", "djb")),
             metrics=last.get("metrics"),
             handlers=_handlers(last),
             verbosity=verbosity,
+            workers=_positive(last, "workers") or 1,
         )
     except Stop as stop:
         if verbosity == QUIET:
@@ -269,7 +300,7 @@ def _operands(operands: Sequence[str], *, listen_fds: bool) -> tuple[str | None,
 def _seconds(option: str, text: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise usage(NAME, SYNOPSIS, f"option {option} takes a number, not {text!r}")
-    return int(text)
+    return leading_number(text)
 
 
 def _positive(last: Mapping[str, str], option: str) -> int | None:
@@ -365,6 +396,19 @@ def _rlimits(texts: Sequence[str], last: Mapping[str, str]) -> tuple[tuple[int, 
         raise usage(NAME, SYNOPSIS, f"option rlimit: {error}") from None
 
 
+def _keep_caps(last: Mapping[str, str]) -> tuple[int, ...]:
+    if "keep-caps" not in last:
+        return ()
+    if not {"u", "U"} & set(last):
+        raise usage(NAME, SYNOPSIS, "option keep-caps needs option u or option U")
+    from ucspi_env.tools._capabilities import read_names
+
+    try:
+        return read_names(last["keep-caps"])
+    except ValueError as error:
+        raise usage(NAME, SYNOPSIS, f"option keep-caps: {error}") from None
+
+
 def _log_format(text: str) -> str:
     if text not in ("djb", "json"):
         raise usage(NAME, SYNOPSIS, f"option log-format takes djb or json, not {text!r}")
@@ -403,7 +447,6 @@ def serve(config: Config) -> int:
     from ucspi_env.tools._launch import hold_standard_descriptors, release_standard_streams, seal_descriptors
     from ucspi_env.tools._loop import SIGNALS
     from ucspi_env.tools._signals import SignalWatch, restore_interrupt
-    from ucspi_env.tools._systemd import Notifier
 
     hold_standard_descriptors()
     restore_interrupt()
@@ -413,20 +456,20 @@ def serve(config: Config) -> int:
     signals = SignalWatch(SIGNALS)
     listeners = _listeners(config, environ, lookups)
     seal_descriptors()
-    metric_socket = _metric_socket(config)
+    server = _server if config.workers == 1 else _supervised_server
     # Whoever we become may not be allowed to read our own files: all that will be needed is imported before.
-    server = _server(config, environments, lookups, listeners, signals, Notifier(environ), metric_socket)
+    begin, ready, run, end = server(config, environ, environments, lookups, listeners, signals)
     _become(config, environ)
-    server.begin()
+    begin()
     if config.print_port:
         ports = dict.fromkeys(str(listener.getsockname()[1]) for listener in listeners)
         write_line("\n".join(ports), 1)
     release_standard_streams()
-    server.ready()
+    ready()
     try:
-        return server.loop.run()
+        return run()
     finally:
-        server.end()
+        end()
         signals.close()
 
 
@@ -440,12 +483,24 @@ def _metric_socket(config: Config) -> MetricSocket | None:
 
 def _become(config: Config, environ: Mapping[str, str]) -> None:
     """Give up what is not needed to serve."""
+    if config.keep_caps:
+        from ucspi_env.tools import _capabilities
+
+        _capabilities.prepare(NAME)
+        _give_up_root(config, environ)
+        _capabilities.keep(NAME, config.keep_caps)
+    else:
+        _give_up_root(config, environ)
+
+
+def _give_up_root(config: Config, environ: Mapping[str, str]) -> None:
     if config.rlimits or config.no_new_privs:
         from ucspi_env.tools import _confine
 
         import_module("ctypes")
         _privileges.become(NAME, _privileges.choose(NAME, config.identity, environ))
-        _confine.check_limits(NAME, config.rlimits)
+        if config.rlimits:
+            _confine.check_limits(NAME, config.rlimits)
         if config.no_new_privs:
             _confine.renounce_privileges(NAME)
     else:
@@ -530,109 +585,137 @@ def _warn(config: Config, what: str) -> None:
         write_line(_lines(config).warning(what))
 
 
-class _Server:
-    """What is left to do, in this order.
-
-    Attributes:
-        begin: get ready, as whom programs will run as.
-        ready: everybody may know.
-        loop: runs until SIGTERM.
-        end: close what is not the kernel's to close.
-    """
-
-    __slots__ = ("begin", "end", "loop", "ready")
-
-    def __init__(
-        self, loop: Loop, begin: Callable[[], None], ready: Callable[[], None], end: Callable[[], None]
-    ) -> None:
-        self.loop = loop
-        self.begin = begin
-        self.ready = ready
-        self.end = end
-
-
 def _server(
     config: Config,
+    environ: Mapping[str, str],
     environments: Environments,
     lookups: Lookups,
     listeners: Sequence[socket.socket],
     signals: SignalWatch,
-    notifier: Notifier,
-    metric_socket: MetricSocket | None,
-) -> _Server:
+) -> Steps:
+    """One process that does it all."""
+    from ucspi_env.tools._limits import Limits
+    from ucspi_env.tools._metrics import Metrics, exposition
+    from ucspi_env.tools._systemd import Notifier
+
+    notifier = Notifier(environ)
+    metric_socket = _metric_socket(config)
+    metrics = Metrics()
+    service = _Service(config, environments, lookups)
+    loop = service.loop(
+        listeners,
+        signals,
+        Limits(config.limit, config.per_source, _sources(config)),
+        metrics,
+        reloading=notifier.reloading,
+        reloaded=partial(notifier.say, "READY=1"),
+        stopping=partial(notifier.say, "STOPPING=1"),
+    )
+
+    def begin() -> None:
+        service.begin()
+        if metric_socket is not None:
+            metric_socket.start(service.tasks, lambda: exposition([metrics.cells()], config.limit))
+
+    def run() -> int:
+        if config.verbosity >= VERBOSE:
+            service.say_taken()
+        return loop.run()
+
+    def end() -> None:
+        if metric_socket is not None:
+            metric_socket.close()
+        notifier.close()
+        service.end()
+
+    return begin, lambda: notifier.start(service.tasks), run, end
+
+
+def _supervised_server(
+    config: Config,
+    environ: Mapping[str, str],
+    environments: Environments,
+    lookups: Lookups,
+    listeners: Sequence[socket.socket],
+    signals: SignalWatch,
+) -> Steps:
+    """A process above those that serve (``--workers``)."""
     import selectors
 
-    from ucspi_env.tools._limits import Limits
+    from ucspi_env.tools import _supervisor
+    from ucspi_env.tools._board import SUPERVISOR, Board, Estate, SharedLimits
+    from ucspi_env.tools._launch import release_standard_streams
     from ucspi_env.tools._logwriter import LogWriter
-    from ucspi_env.tools._loop import Loop
-    from ucspi_env.tools._metrics import Metrics
-    from ucspi_env.tools._reception import Reception, Settings
+    from ucspi_env.tools._loop import SIGNALS
+    from ucspi_env.tools._metrics import LINES_DROPPED, Metrics, exposition
+    from ucspi_env.tools._signals import SignalWatch
+    from ucspi_env.tools._systemd import Notifier
     from ucspi_env.tools._tasks import Tasks
 
+    import_module("ctypes")
+    notifier = Notifier(environ)
+    metric_socket = _metric_socket(config)
+    board = Board(config.workers, config.limit)
     selector = selectors.DefaultSelector()
     tasks = Tasks(selector)
     lines = _lines(config)
-    log = LogWriter(tasks, lines.lost)
-    metrics = Metrics()
+    log = LogWriter(tasks, lines.lost, partial(Metrics(board.cells(SUPERVISOR)).count, LINES_DROPPED))
+    service = _Service(config, environments, lookups)
 
-    def warn(what: str) -> None:
-        if config.verbosity >= ERRORS:
-            log(lines.warning(what))
+    def part_with() -> None:
+        notifier.close()
+        log.close()
+        if metric_socket is not None:
+            metric_socket.abandon()
 
-    reception = Reception(
-        Settings(
-            verbosity=config.verbosity,
-            banner=config.banner,
-            no_delay=config.no_delay,
-            kill_options=config.kill_options,
-            balancers=config.balancers,
-            header_timeout=config.header_timeout,
-            exempt=config.exempt,
-            limit_message=config.limit_message,
-            lifetime=config.lifetime,
-        ),
-        limits=Limits(config.limit, config.per_source, v4=config.source_bits[0], v6=config.source_bits[1]),
-        lines=lines,
-        say=log,
-        metrics=metrics,
-        lookups=lookups,
-        rules=_rules(config),
-        environments=environments,
-        launcher=_launcher(config, environments, warn),
-        program=config.argv[0],
-        tasks=tasks,
-    )
-    warning = lookups.prepare()
-    if warning:
-        _warn(config, warning)
+    def work(part: int, channel: socket.socket) -> int:
+        signals = SignalWatch(SIGNALS)
+        limits = SharedLimits(board, part, config.limit, config.per_source, _sources(config))
+        loop = service.loop(listeners, signals, limits, Metrics(board.cells(part)), accepts=ACCEPTS_PER_TURN_OF_WORKERS)
+        orders: dict[bytes, Callable[[], None]] = {
+            _supervisor.STOP: loop.stop,
+            _supervisor.HURRY: loop.hurry,
+            _supervisor.RELOAD: service.reload,
+            _supervisor.LIST: service.say_connected,
+            _supervisor.BEAT: _supervisor.nothing,
+            _supervisor.LOST: partial(os._exit, 0),
+        }
+        service.begin()
+        if not _supervisor.released(channel):
+            return 0
+        release_standard_streams()
+        service.tasks.start(_supervisor.obey(channel, orders), _surface)
+        service.tasks.start(_supervisor.answer(board.wakes[part]), _surface)
+        try:
+            return loop.run()
+        finally:
+            service.end()
 
-    def reload() -> None:
-        notifier.reloading()
-        lookups.forget()
-        reception.reload()
-        notifier.say("READY=1")
-
-    loop = Loop(
+    supervisor = _supervisor.Supervisor(
         listeners,
-        reception,
+        work,
+        board=board,
+        estate=Estate(board),
         selector=selector,
         tasks=tasks,
         signals=signals,
+        lines=lines,
+        say=log,
+        verbosity=config.verbosity,
         drain=config.drain,
-        reload=reload,
+        reload=notifier.reloading,
+        reloaded=partial(notifier.say, "READY=1"),
         stopping=partial(notifier.say, "STOPPING=1"),
-        warn=warn,
+        part_with=part_with,
     )
 
     def metrics_text() -> str:
-        return metrics.text(
-            active=reception.running(), waiting=reception.pending(), limit=config.limit, lines_dropped=log.dropped
-        )
+        return exposition([Metrics(board.cells(part)).cells() for part in range(board.parts)], config.limit)
 
-    def begin() -> None:
-        reception.start()
+    def ready() -> None:
         if metric_socket is not None:
             metric_socket.start(tasks, metrics_text)
+        notifier.start(tasks, supervisor.alive)
 
     def end() -> None:
         if metric_socket is not None:
@@ -640,14 +723,137 @@ def _server(
         notifier.close()
         log.close()
 
-    return _Server(loop, begin, partial(notifier.start, tasks), end)
+    return supervisor.start, ready, supervisor.run, end
 
 
-def _launcher(config: Config, environments: Environments, warn: Callable[[str], None]) -> Launcher:
+def _surface(outcome: Outcome[None]) -> None:
+    outcome.result()
+
+
+def _sources(config: Config) -> Sources:
+    from ucspi_env.tools._limits import Sources
+
+    return Sources(*config.source_bits)
+
+
+def _nothing() -> None:
+    """For whom nobody need be told."""
+
+
+class _Service:
+    """What accepts and serves connections; one in each process that does.
+
+    Making it imports what that takes, and nothing in it is tied to the process that made it; `loop` is.
+    """
+
+    tasks: Tasks
+    _reception: Reception
+    _log: LogWriter
+
+    def __init__(self, config: Config, environments: Environments, lookups: Lookups) -> None:
+        for module in ("selectors", "ucspi_env.tools._logwriter", "ucspi_env.tools._loop", "ucspi_env.tools._tasks"):
+            import_module(module)
+        self._config = config
+        self._environments = environments
+        self._lookups = lookups
+        self._lines = _lines(config)
+        self._rules = _rules(config)
+        self._launcher = _launcher(config, environments)
+        warning = lookups.prepare()
+        if warning:
+            _warn(config, warning)
+
+    def loop(
+        self,
+        listeners: Sequence[socket.socket],
+        signals: SignalWatch,
+        limits: Limits | SharedLimits,
+        metrics: Metrics,
+        *,
+        accepts: int | None = None,
+        reloading: Callable[[], None] = _nothing,
+        reloaded: Callable[[], None] = _nothing,
+        stopping: Callable[[], None] = _nothing,
+    ) -> Loop:
+        """Its loop, for this process."""
+        import selectors
+
+        from ucspi_env.tools._logwriter import LogWriter
+        from ucspi_env.tools._loop import ACCEPTS_PER_TURN, Loop
+        from ucspi_env.tools._metrics import LINES_DROPPED
+        from ucspi_env.tools._reception import Reception, Settings
+        from ucspi_env.tools._tasks import Tasks
+
+        config = self._config
+        selector = selectors.DefaultSelector()
+        self.tasks = Tasks(selector)
+        self._log = LogWriter(self.tasks, self._lines.lost, partial(metrics.count, LINES_DROPPED))
+        self._reception = Reception(
+            Settings(
+                verbosity=config.verbosity,
+                banner=config.banner,
+                no_delay=config.no_delay,
+                kill_options=config.kill_options,
+                balancers=config.balancers,
+                header_timeout=config.header_timeout,
+                exempt=config.exempt,
+                limit_message=config.limit_message,
+                lifetime=config.lifetime,
+            ),
+            limits=limits,
+            lines=self._lines,
+            say=self._log,
+            metrics=metrics,
+            lookups=self._lookups,
+            rules=self._rules,
+            environments=self._environments,
+            launcher=self._launcher,
+            program=config.argv[0],
+            tasks=self.tasks,
+        )
+        self.say_taken = self._reception.say_taken
+        self.say_connected = self._reception.say_connected
+
+        def reload() -> None:
+            reloading()
+            self.reload()
+            reloaded()
+
+        return Loop(
+            listeners,
+            self._reception,
+            accepts=accepts or ACCEPTS_PER_TURN,
+            selector=selector,
+            tasks=self.tasks,
+            signals=signals,
+            drain=config.drain,
+            reload=reload,
+            stopping=stopping,
+        )
+
+    def begin(self) -> None:
+        """Get ready, as whom programs will run as.
+
+        Raises:
+            Stop: there is nothing to run.
+        """
+        self._reception.start()
+
+    def reload(self) -> None:
+        """Read again what can be read again."""
+        self._lookups.forget()
+        self._reception.reload()
+
+    def end(self) -> None:
+        """Close what is not the kernel's to close."""
+        self._log.close()
+
+
+def _launcher(config: Config, environments: Environments) -> Launcher:
     from ucspi_env.tools._signals import ignored
 
     if config.handlers is not None:
-        return _handler_launcher(config, config.handlers, environments.base, ignored(), warn)
+        return _handler_launcher(config, config.handlers, environments.base, ignored())
     # A program whose time may end takes what it has started along: a group can be signalled as a whole.
     own_group = config.lifetime is not None
     if config.rlimits:
@@ -664,7 +870,6 @@ def _handler_launcher(
     handlers: Handlers,
     environ: Mapping[str, str],
     default_signals: Sequence[int],
-    warn: Callable[[str], None],
 ) -> Launcher:
     import sys
 
@@ -686,7 +891,6 @@ def _handler_launcher(
         (handlers.kind, str(handlers.memory), package, name, *arguments),
         environ,
         default_signals=default_signals,
-        warn=warn,
     )
     if handlers.reuse is None:
         return _zygote.ForkLauncher(lambda ended: zygote(ended=ended), handlers.timeout)

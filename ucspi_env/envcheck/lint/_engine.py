@@ -48,7 +48,7 @@ def lint_text(path: str, text: str, language: str | None = None, *, named: bool 
             themselves are then reported even where no variable is in sight.
     """
     if language is None and is_patch(path, text):
-        return _lint_patch(path, text)
+        return _lint_patch(path, text, named=named)
     language = language or guess(path, text)
     if language is None or not _WORTH.search(text):
         return []
@@ -109,18 +109,15 @@ class _Silence:
         return bool(wanted & (self.everywhere or set())) or bool(wanted & self.lines.get(line, set()))
 
 
-def _lint_patch(path: str, text: str) -> list[Finding]:
+def _lint_patch(path: str, text: str, *, named: bool) -> list[Finding]:
     """Return the findings on lines that the patch adds; removed lines are not there, context only helps to understand."""
     findings: list[Finding] = []
+    named = named or UCSPI.search(text) is not None
     for name, section, added in _patched_files(text):
         language = guess(name, section.lstrip())
         if language is None or not _WORTH.search(section):
             continue
-        findings += [
-            one
-            for one in _lint(Unit(path, section, language, named=UCSPI.search(text) is not None))
-            if one.line in added
-        ]
+        findings += [one for one in _lint(Unit(path, section, language, named=named)) if one.line in added]
     return sorted(findings)
 
 

@@ -55,6 +55,15 @@ def is_peerish(name: str) -> bool:
     return len(name) < 40 and PEERISH.match(name) is not None
 
 
+_REMOTE: Final = re.compile(r"(?i)remote|client|peer|sender|caller|connecting|\Aip_env\Z")
+
+
+@lru_cache(maxsize=65536)
+def is_remote(name: str) -> bool:
+    """Say whether the name says that the address is the other side's; a server's own may as well be a setting."""
+    return _REMOTE.search(name) is not None
+
+
 @lru_cache(maxsize=65536)
 def is_ipish(name: str) -> bool:
     """Say whether a variable of this name may hold an address."""

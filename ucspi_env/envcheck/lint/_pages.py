@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import re
+
 from ucspi_env.envcheck.lint._engine import RULES
 from ucspi_env.envcheck.lint._languages import LANGUAGES
 from ucspi_env.envcheck.lint._model import HEADINGS, Rule, find_rule
@@ -20,7 +22,13 @@ _GROUPS = {
 _TITLES = {"": "In general", "c": "C, C++", "sh": "Shell", "php": "PHP", "sql": "SQL", "awk": "awk"}
 
 
+def _plain(text: str) -> str:
+    """Text that is not Markdown, so that a forge shows it as it is: `parse::<IpAddr>()` is no HTML, `127.*` no emphasis."""
+    return re.sub(r"[\\`*<]|(?<!\w)_|_(?!\w)|\](?=\()", r"\\\g<0>", text)
+
+
 def _page(one: Rule, level: int) -> str:
+    shown = _plain if level > 1 else str  # the page of one rule is for a terminal
     marks = "#" * level
     page = one.page
     parts = [f"{marks} {one.code} `{one.name}`\n", f"{page['']}\n", f"*Severity: {one.severity}.*\n"]
@@ -28,7 +36,11 @@ def _page(one: Rule, level: int) -> str:
         parts.append(f"{marks}# {heading}\n\n{page[heading]}\n")
         if heading == "Use instead":
             table = REMEDIES[one.remedy]
-            rows = [f"- {_TITLES.get(key, key.capitalize())}: {table[key]}" for key in ("", *LANGUAGES) if key in table]
+            rows = [
+                f"- {_TITLES.get(key, key.capitalize())}: {shown(table[key])}"
+                for key in ("", *LANGUAGES)
+                if key in table
+            ]
             parts.append("\n".join(rows) + "\n")
     return "\n".join(parts)
 
@@ -43,6 +55,13 @@ def explain_text(code: str) -> str:
     if one is None:
         raise KeyError(code)
     return _page(one, 1)
+
+
+def rules_list() -> str:
+    """Return a line for each rule, for a terminal."""
+    rules = sorted(RULES.values(), key=lambda one: one.code)
+    widest = max(len(one.name) for one in rules)
+    return "".join(f"{one.code} {one.name:<{widest}}  {one.page['']}\n" for one in rules)
 
 
 def rules_page() -> str:

@@ -30,6 +30,7 @@ _COMPARISON: Final = re.compile(r"[\"')}\]\s]*(===|!==|==|!=|\beq\b|\bne\b|<>|/=
 _COMPARERS: Final = re.compile(
     r"(?:str(?:case)?cmp|str_diff|str_diffs|str_equal|case_diffs|case_equals|strn(?:case)?cmp|streq|STREQ|str_same|str_compare|byte_equal|byte_diff|memcmp|EqualFold|bcmp|ipcmp|case_starts|str_start|strncasecmp|eq_ignore_ascii_case|strcmp|Compare|case_diffb|str_case_equal|str_starts)\Z"
 )
+_TEXT_COMPARERS: Final = re.compile(r"(?i)str\w*cmp\Z|str_diffs?\Z|str_equal\Z|streq\Z|case_diffs\Z|case_equals\Z")
 _HARMLESS: Final = re.compile(r"(?i)\s*(?:unknown|none|undef|null|nil|-|\?|0|n/?a|unset|stdin|unix|)\s*\Z")
 _LOCAL_NAMES: Final = re.compile(r"(?i)\w*(?:local|server|my)_*(?:ip|addr)\w*\Z")
 
@@ -176,7 +177,12 @@ def _equality_calls(unit: Unit, use: Use) -> Iterator[Hit]:
                 if is_address(content) and (use.strong or unit.in_scope) and not is_prefix(content):
                     yield Hit(use.start, f"compares the spelling with {content!r}")
                     return
-            elif use.strong and index < 2 and unit.family in ("c", "php", "go") and _another_address(text):
+            elif (
+                use.strong
+                and index < 2
+                and unit.family in ("c", "php", "go")
+                and (_another_address(text) or (_TEXT_COMPARERS.search(call.last) and re.fullmatch(r"[a-z]\w*", text)))
+            ):
                 yield Hit(use.start, "compares two spellings; one address has many")
                 return
     elif (
@@ -276,6 +282,11 @@ def prefix_string_match(unit: Unit) -> Iterator[Hit]:
                     ):
                         yield Hit(use.start, "matches a network by leading text")
                         continue
+        if unit.language == "haskell":
+            infix = search(r"\"([^\"\n]*)\"\s*`isPrefixOf`\s*\Z", unit.code[max(0, use.start - 60) : use.start])
+            if infix and is_prefix(infix[1]):
+                yield Hit(use.start, f"matches a network by the leading text {infix[1]!r}")
+                continue
         cut = re.compile(
             r"\s*(?:,\s*0\s*,\s*\d+\s*\)|\.\s*(?:substr|slice)\(\s*0\s*,\s*\d+\s*\))\s*===?\s*([\"'])([^\"']*)\1"
         ).match(unit.code, use.end)
@@ -369,7 +380,10 @@ def substring_match(unit: Unit) -> Iterator[Hit]:
 
 _MASK: Final = re.compile(
     r"\b32\s*-\s*\(?\s*[$@]?\w+|0x[fF]{8}(?:[uU]?[lL]{0,2})\s*\)?\s*(?:<<|>>)|~\s*0[uU]?[lL]*\s*<<(?!\s*\(?\s*8)|<<\s*\(?\s*32\s*-|\bip2long\s*\([^()]*\)\s*&|2\s*\*\*\s*\(?\s*32\s*-|pow\(2,\s*\(?32\s*-|-1\s*<<\s*\(?\s*32|4294967295|0xffffffff\s*<<"
+    r"|s_addr\s*&\s*(?:htonl\s*\(\s*)?0x[fF]{2,6}0{2,6}\b"
 )
+_LONGEST_MASK: Final = re.compile(r"[<>]=?\s*32\b")
+_DOTTED_MASK: Final = re.compile(r"255\.(?:255|0)\.(?:255|0)\.\d{1,3}\Z")
 
 
 @rule("U204", "v4-netmask-math", BREAKS, group="mask", rank=50, remedy="network")
@@ -419,10 +433,57 @@ def v4_netmask_math(unit: Unit) -> Iterator[Hit]:
         if search(r"AF_INET6|in6_|ipv6|IPv6|v6", context):
             continue
         yield Hit(found.start(), "a 32-bit mask: no IPv6 network can be matched")
+        yield from _shifted(unit, found)
+    for found in _LONGEST_MASK.finditer(unit.bare):
+        named = search(
+            r"(?i)(?:bits|mask|cidr|prefix|network_size|netsize)\w*\s*\Z",
+            unit.bare[max(0, found.start() - 40) : found.start()],
+        )
+        if (
+            named
+            and search(r"(?i)(?<![a-z])ip|addr|netmask|cidr|subnet", unit.scope_text(found.start()))
+            and not search(r"AF_INET6|in6_|ipv6|IPv6|v6", unit.scope_text(found.start()))
+            and not search(r"\b128\b", unit.bare[max(0, found.start() - 3000) : found.end() + 3000])
+        ):
+            yield Hit(found.start() - len(named[0]), "no more than 32 bits: no IPv6 network can be matched")
+    yield from _dotted_masks(unit)
     for use in unit.uses_of("ip", strong=True):
         glued = re.compile(r"[\"'}]?\s*(?:\.\s*)?[\"']?/(?:8|16|24|32)\b").match(unit.code, use.end)
         if glued and unit.language in ("perl", "sh", "php", "ruby", "python"):
             yield Hit(use.start, "an IPv4 mask is glued to the address")
+
+
+def _shifted(unit: Unit, found: re.Match[str]) -> Iterator[Hit]:
+    """Where addresses are shifted by a number of bits that ``found`` has taken from 32."""
+    start, _ = unit.statement(found.start())
+    name = search(r"(\w+)\s*=\s*\(*\Z", unit.bare[start : found.start()])
+    if name is None:
+        return
+    scope = unit.scope(found.start())
+    end = min(unit.functions[scope].end if scope >= 0 else found.end() + 600, found.end() + 4000)
+    for shift in re.compile(rf"(?:>>|<<)=?\s*[$]?{re.escape(name[1])}\b").finditer(unit.bare, found.end(), end):
+        yield Hit(shift.start(), "a 32-bit mask: no IPv6 network can be matched")
+
+
+def _dotted_masks(unit: Unit) -> Iterator[Hit]:
+    """Where a mask in dotted notation is applied to an address."""
+    names: set[str] = set()
+    for literal in unit.literals:
+        if 8 < literal.outer - literal.inner < 16 and _DOTTED_MASK.match(unit.content(literal)):
+            before = unit.bare[max(0, literal.start - 60) : literal.start]
+            named = search(r"(\w*(?:mask|net)\w*)\s*(?:=>|:?=|,)\s*\Z", before)
+            if named and unit.speaks_ucspi:
+                names.add(named[1])
+                yield Hit(literal.start, "an IPv4 mask: no IPv6 network can be matched")
+    if not names:
+        return
+    for use in unit.uses_of("ip", strong=True):
+        call = unit.call(use.start)
+        if call is None:
+            continue
+        others = [unit.argument_text(call, index) for index in range(len(unit.arguments(call))) if index != call.index]
+        if any(one.lstrip("$&*") in names for one in others):
+            yield Hit(use.start, "an IPv4 mask is applied to the address")
 
 
 @rule("U205", "skipped-check", SECURITY, group="text", rank=25, remedy="check")
@@ -471,6 +532,44 @@ def skipped_check(unit: Unit) -> Iterator[Hit]:
             and outcome(unit, match.offset) == "skip"
         ):
             yield Hit(match.offset, "every address that is not IPv4 passes unchecked")
+    yield from _leaves_for_colons(unit)
+
+
+_LEAVES: Final = re.compile(
+    r"[\s)]*(?:\{\s*)?(?:return\b\s*\(?\s*(?:0|DECLINED|OK|FALSE|false|False|undef|NULL|nil)?\s*\)?\s*;|exit\s*\(?\s*0|next\b|continue\b)"
+)
+
+
+def _leaves_for_colons(unit: Unit) -> Iterator[Hit]:
+    """Where a colon in the address is reason enough to leave the check out."""
+    message = "every address with a colon passes unchecked"
+    for use in unit.uses_of("ip", strong=True):
+        start, end = use.end, use.end + 120
+        if unit.family == "c":
+            test = re.compile(r"(?:\s*\[[^\[\]]{0,30}\])?\s*(?:==\s*':'|,\s*':'\s*\)(?:\s*!=\s*(?:NULL|0))?)").match(
+                unit.code, start, end
+            )
+        elif unit.language in ("perl", "ruby", "php"):
+            test = re.compile(
+                r"[\"'}]?\s*(?:=~\s*m?[/{]:[/}]|,\s*['\"]:['\"]\s*\)(?:\s*(?:!==|>=?|!=)\s*(?:false|-1|0))?)"
+            ).match(unit.code, start, end)
+        else:
+            continue
+        if test is None:
+            continue
+        if search(r"!\s*\(?\s*[\w:$]*\(?\s*\Z", unit.code[max(0, use.start - 24) : use.start]) and unit.family == "c":
+            continue
+        head = unit.code[unit.statement(use.start)[0] : use.start]
+        guarded = (
+            _LEAVES.match(unit.code, test.end(), test.end() + 80) is not None
+            and search(r"\bif\b", head) is not None
+            and search(r"\bunless\b", head) is None
+        )
+        behind = unit.language in ("perl", "ruby") and re.match(
+            r"\s*(?:return\b\s*\(?\s*(?:0|DECLINED|OK|undef)?\s*\)?|next)\s+if\b", head
+        )
+        if guarded or behind:
+            yield Hit(use.start, message)
 
 
 _VALIDATOR: Final = re.compile(
@@ -575,6 +674,15 @@ def remotehost_trust(unit: Unit) -> Iterator[Hit]:
             before,
         ) or re.match(r"[\")}\s]*(?:==|=|eq|===)\s*(?:NULL|nil|null|None|''|\"\"|0\b)", after)
         head = unit.line_before(use.start)
+        if absent and re.match(rf"\s*\)\s*\{{?\s*[$]?{re.escape(use.name.lstrip('.'))}\s*=(?!=)", after):
+            # The absent name is given another value: what stands behind that is no longer about its absence.
+            absent = None
+        call = unit.call(use.start)
+        if call is not None and _COMPARERS.search(call.last) and rejects:
+            others = [quoted(unit.argument_text(call, index)) for index in range(2) if index != call.index]
+            if any(one and _HARMLESS.fullmatch(one) for one in others):
+                yield Hit(use.start, "refuses a peer because it has no host name")
+                continue
         if absent and (rejects or re.search(r"\b(?:die|exit\s*\(?\s*[1-9])[^;]{0,60}\bunless\b", head)):
             yield Hit(use.start, "refuses a peer because it has no host name")
             continue
@@ -583,7 +691,6 @@ def remotehost_trust(unit: Unit) -> Iterator[Hit]:
         ):
             yield Hit(use.start, "decides by the host name, which the peer chooses")
             continue
-        call = unit.call(use.start)
         if call is not None and search(
             r"(?:HasSuffix|end_with\?|ends_with|str_ends_with|fnmatch|strcasecmp|strcmp|case_diffs|str_diff|str_end|in_array|include\?)\Z",
             call.last,
@@ -695,14 +802,8 @@ def _invented(unit: Unit, start: int, end: int) -> bool:
         operator = search(r"(?:\|\||//|\?\?|\bor\b|unwrap_or\w*|fromMaybe|fetch|\?|:)", before[-60:])
         if inside and operator and not search(r"(?:==|!=|eq|ne)\s*\Z", before):
             call = unit.call(start)
-            if call is not None and call.last in (
-                "strcmp",
-                "printf",
-                "fprintf",
-                "str_diff",
-                "in_array",
-                "connect",
-                "inet_aton",
+            if call is not None and (
+                call.last in ("printf", "fprintf", "in_array", "connect", "inet_aton") or _COMPARERS.search(call.last)
             ):
                 return False
             return any(use.direct or use.end <= start for use in inside)

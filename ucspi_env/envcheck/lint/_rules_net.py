@@ -327,13 +327,14 @@ def dnsbl_v4_reverse(unit: Unit) -> Iterator[Hit]:
         for found in _FOUR_BACK.finditer(unit.bare):
             scope = unit.scope_text(found.start())
             if (
-                search(r"(?i)rbl|dnsbl|blacklist|blocklist|zone", scope)
+                search(r"(?i)rbl|dnsbl|blacklist|blocklist|zone|\bzen\b|spamhaus", scope)
                 and "in-addr" not in scope
                 and not knows_six(unit, found.start())
             ):
                 seen.add(unit.position(found.start())[0])
                 yield Hit(found.start(), "four bytes in reverse; IPv6 needs 32 nibbles")
         if unit.family == "c":
+            yield from _bytes_downwards(unit)
             for found in re.finditer(r"\[\s*3\s*\]", unit.bare):
                 text = unit.bare[found.start() : found.start() + 700]
                 if (
@@ -345,12 +346,29 @@ def dnsbl_v4_reverse(unit: Unit) -> Iterator[Hit]:
                     if (
                         called is not None
                         and search(r"cat|fmt|put|printf|append", called.last)
-                        and search(r"(?i)rbl|dnsbl|blacklist|blocklist|zone", scope)
+                        and search(r"(?i)rbl|dnsbl|blacklist|blocklist|zone|\bzen\b|spamhaus", scope)
                         and "in-addr" not in scope
                         and not knows_six(unit, found.start())
                     ):
                         seen.add(unit.position(found.start())[0])
                         yield Hit(found.start(), "four bytes in reverse; IPv6 needs 32 nibbles")
+
+
+_DOWNWARDS: Final = re.compile(
+    r"\bfor\s*\(\s*(?:int\s+)?(\w+)\s*=\s*3\s*;\s*\1\s*>=\s*0\s*;\s*(?:--\s*\1|\1\s*--)\s*\)"
+)
+
+
+def _bytes_downwards(unit: Unit) -> Iterator[Hit]:
+    """Loops over four bytes from the last to the first that write each with a dot behind."""
+    for found in _DOWNWARDS.finditer(unit.bare):
+        body = unit.bare[found.end() : found.end() + 400]
+        byte = re.search(
+            rf"(?i)\b\w*(?:ip|addr|octet|quad|byte)\w*(?:(?:\.|->)\w+)?\s*\[\s*{re.escape(found[1])}\s*\]", body
+        )
+        dotted_text = re.search(r"\"\.\"|'\.'|%[du]\.", unit.code[found.end() : found.end() + 400])
+        if byte and dotted_text and not knows_six(unit, found.start()):
+            yield Hit(found.end() + byte.start(), "four bytes in reverse; IPv6 needs 32 nibbles")
 
 
 _PASSIVE: Final = re.compile(

@@ -381,9 +381,10 @@ def ipv4_parsers(unit: Unit) -> Iterator[tuple[str, int, Use | None]]:
                 and "FILTER_FLAG_IPV6" not in unit.code[call.open : call.close]
             ):
                 yield "FILTER_FLAG_IPV4", use.start, use
-        method = re.compile(r"[^;\n]{0,24}\.parse::<(?:std::net::)?Ipv4Addr>\(\)").match(unit.code, use.end)
-        if method and unit.language == "rust" and not _has_twin(unit, use):
-            yield "Ipv4Addr", use.start, use
+        if unit.language == "rust":
+            method = re.compile(r"[^;\n]{0,24}\.parse::<(?:std::net::)?Ipv4Addr>\(\)").match(unit.code, use.end)
+            if method and not _has_twin(unit, use):
+                yield "Ipv4Addr", use.start, use
         if unit.language == "haskell" and search(r"::\s*(?:Maybe\s+)?IPv4\b", unit.statement_text(use.start)):
             yield "IPv4", use.start, use
     if unit.family == "rust" and "Ipv4Addr" in unit.bare:
@@ -497,6 +498,25 @@ def first_colon_split(unit: Unit) -> Iterator[Hit]:
             yield Hit(use.start, "cuts at the first colon, of which IPv6 text has many")
     if unit.family == "c" and unit.in_scope:
         yield from _c_colons(unit)
+        yield from _c_fields(unit)
+
+
+def _c_fields(unit: Unit) -> Iterator[Hit]:
+    """Where a line is cut into fields at ":" and one of them is compared with the address."""
+    if "strtok" not in unit.bare and "strsep" not in unit.bare:
+        return
+    for found in re.finditer(r"\bstr(?:tok|sep)(?:_r)?\s*\(", unit.bare):
+        close = unit.closing(found.end() - 1)
+        stored = re.search(r"(\w+)\s*=\s*\Z", unit.bare[max(0, found.start() - 60) : found.start()])
+        if not stored or not re.search(r",\s*\":\"", unit.code[found.end() : min(close, found.end() + 120)]):
+            continue
+        for use in unit.uses_between(close, close + 600):
+            call = unit.call(use.start)
+            if use.kind == "ip" and use.strong and call is not None and re.search(r"cmp|diff|equal", call.last):
+                others = [unit.argument_text(call, index) for index in range(2) if index != call.index]
+                if stored[1] in others:
+                    yield Hit(found.start(), "cuts at the first colon, of which IPv6 text has many")
+                    break
 
 
 def _c_colons(unit: Unit) -> Iterator[Hit]:
@@ -663,6 +683,7 @@ def mapped_not_normalised(unit: Unit) -> Iterator[Hit]:
         RFC 4291 section 2.5.5.2, RFC 5952 section 5.
     """
     yield from _mapped_literals(unit)
+    yield from _skipped_colons(unit)
     for match in matches(unit):
         if (
             pattern_sort(match.pattern) in ("colon", "mapped")
@@ -690,6 +711,13 @@ def mapped_not_normalised(unit: Unit) -> Iterator[Hit]:
                 unit, use.start
             ):
                 yield Hit(use.start, "a mapped IPv4 address has colons as well: this takes it for IPv6")
+        if (
+            unit.family == "c"
+            and call is not None
+            and re.compile(r"\s*\+\s*7\s*[,);]").match(unit.bare, use.end)
+            and not search(r"\"::ffff:", unit.scope_text(use.start))
+        ):
+            yield Hit(use.start, "cuts seven characters off whatever the spelling is")
         if re.compile(r"\s*\.\s*(?:include\?|contains|index|find|match\?)\s*\(?\s*['\"/]:{1,2}['\"/]").match(
             unit.code, use.end
         ) and not _unmaps(unit, use.start):
@@ -710,6 +738,18 @@ def mapped_not_normalised(unit: Unit) -> Iterator[Hit]:
             yield Hit(use.start, "a mapped address stays IPv6 without Unmap()")
 
 
+def _skipped_colons(unit: Unit) -> Iterator[Hit]:
+    """Where C code skips to the third colon, with a test for the end: `::1` comes out empty, `::2:3` as "3"."""
+    if unit.family != "c" or "':'" not in unit.code or not unit.in_scope:
+        return
+    for found in _OVERRUN.finditer(unit.code):
+        after = unit.code[found.end() : found.end() + 320]
+        if not any(use.kind == "ip" for use in unit.uses_between(found.start(), found.end())):
+            continue
+        if re.search(r"while\s*\([^;{}]*!=\s*':'[^;{}]*&&|while\s*\([^;{}]*&&[^;{}]*!=\s*':'", after):
+            yield Hit(found.start(), "skips to the third colon: `::1` becomes the empty text")
+
+
 def _mapped_literals(unit: Unit) -> Iterator[Hit]:
     for literal in unit.literals:
         if not 4 < literal.outer - literal.inner < 24:
@@ -728,7 +768,7 @@ def _mapped_literals(unit: Unit) -> Iterator[Hit]:
         if unit.family == "c" and not search(r"\(", unit.code[start : literal.start]):
             continue
         yield Hit(literal.start, "knows one spelling of a mapped address; ::ffff:c000:201 is another")
-    for found in re.finditer(r"\bV4MAPPREFIX\b", unit.bare if unit.family == "c" else ""):
+    for found in re.finditer(r"\bV4MAPPREFIX\b", unit.bare if "V4MAPPREFIX" in unit.bare else ""):
         call = unit.call(found.start())
         if call is not None and search(r"equal|cmp|diff|start", call.name):
             yield Hit(found.start(), "knows one spelling of a mapped address; ::ffff:c000:201 is another")
@@ -890,7 +930,7 @@ def stale_regex_captures(unit: Unit) -> Iterator[Hit]:
 
 _V4_LIBRARY: Final = re.compile(
     r"\b(country_code_by_addr|country_name_by_addr|country_code3_by_addr|record_by_addr|region_by_addr|org_by_addr|id_by_addr|isp_by_addr|record_by_name|GeoIP_(?:country_code|country_name|id|record|region|org|name|country_code3)_by_(?:addr|name|ipnum)|geoip_(?:country_code|country_name|record|region|country_code3|id|isp)_by_name"
-    r"|Net::Netmask(?:\s*->\s*new|\b)|IP2Location_get_\w+|inet_net_pton|get_country_short)\b"
+    r"|Net::Netmask(?:\s*->\s*new|\b)|IP2Location_get_\w+|get_country_short)\b"
 )
 
 

@@ -115,8 +115,7 @@ def fixed_buffer(unit: Unit) -> Iterator[Hit]:
         spans = unit.arguments(call)
         sizes = [unit.argument_text(call, index) for index in range(1, min(4, len(spans))) if index != call.index]
         limit = next((one for one in sizes if re.fullmatch(r"1[4-9]|2\d|3[0-2]|INET_ADDRSTRLEN", one)), None)
-        target = unit.argument_text(call, 0).lstrip("&* ")
-        if limit and target not in reported:
+        if limit:
             yield Hit(use.start, f"copies at most {limit} bytes of an address; IPv6 text needs 46, 62 with a zone")
     for found in re.finditer(
         r"\b(?:str_?len\s*\(\s*(\w+)\s*\)|(\w+)\s*-\s*(\w+))\s*(?:>=?|<=?)\s*(1[4-7])\b", unit.bare
@@ -278,7 +277,9 @@ def db_column_too_short(unit: Unit) -> Iterator[Hit]:
     References:
         MySQL INET6_ATON, PostgreSQL inet.
     """
-    if not search(r"(?i)char\s*\(|char2?\s*\(|\bint", unit.code):
+    if not search(
+        r"(?i)char2?\s*\(\s*\d|varying\s*\(" if unit.language != "sql" else r"(?i)char2?\s*\(|\bint", unit.code
+    ):
         return
     for found in _COLUMN.finditer(unit.code):
         length = int(found[2]) if len(found[2]) < 6 else 0
@@ -391,6 +392,14 @@ def _is_key(unit: Unit, use: Use) -> bool:
         and unit.bare[use.start] == unit.code[use.start]
     ):
         return not search(r"(?i)(?:env|argv|_SERVER|os\.Args)\s*\[\s*\Z", before)
+    if language == "haskell":
+        return (
+            search(
+                r"\b(?:writeFile|readFile|appendFile|doesFileExist|openFile|removeFile)\b[^\n]*/\"\s*(?:\+\+|<>)\s*\Z",
+                before,
+            )
+            is not None
+        )
     literal = unit.literal_at(use.start)
     call = unit.call(literal.start if literal is not None else use.start)
     if call is None:
@@ -404,7 +413,7 @@ def _is_key(unit: Unit, use: Use) -> bool:
         return True
     if _PATH_CALLS.search(call.last) and call.index == 0 and (call.last != "open" or unit.family == "c"):
         return True
-    if unit.family not in ("c", "go", "rust", "php") or not _FORMATS.search(call.last):
+    if unit.family not in ("c", "go", "rust", "php") or not _FORMATS.search(call.last.rstrip("!")):
         return False
     if call.last == "Join" and call.name.startswith(("filepath", "path")):
         return True
@@ -412,6 +421,8 @@ def _is_key(unit: Unit, use: Use) -> bool:
         return True
     texts = [unit.content(one) for one in unit.literals_in(call.open, call.close)]
     shape = texts[0] if texts else ""
+    if language == "rust":
+        shape = re.sub(r"\{[^{}]*\}", "%s", shape)
     return (
         re.match(r"(?:/|\./|\.\./|%s/|[\w.%-]+/)", shape) is not None
         and re.search(r"/[\w.-]*%s(?:\.[a-z]+)?\Z|/%s", shape) is not None

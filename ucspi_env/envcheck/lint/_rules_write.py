@@ -45,18 +45,22 @@ def address_literal_brackets(unit: Unit) -> Iterator[Hit]:
         RFC 5321 section 4.1.3, RFC 3986 section 3.2.2.
     """
     if (
-        unit.family == "c"
+        unit.family in ("c", "go", "rust")
         and unit.in_scope
-        and "ip_scanbracket" in unit.bare
-        and not search(r"ip6_scanbracket", unit.bare)
+        and ("bracket" in unit.bare or "Bracket" in unit.bare)
+        and not search(r"(?i)ip_?v?6_?scan_?bracket|ip6_?scan", unit.bare)
     ):
-        for found in re.finditer(r"\bip_scanbracket\s*\(", unit.bare):
+        for found in re.finditer(r"\b(ip_?scan_?bracket|ScanBracket)\s*\(", unit.bare, re.IGNORECASE):
             line = unit.line_text(found.start())
             if (
-                not re.match(r"\s*(?:extern\s+)?(?:unsigned\s+)?int\s+ip_scanbracket", line)
+                not re.match(
+                    r"\s*(?:(?:extern|static|func|unsigned|fn|pub)\s+)*(?:int\s+)?ip_?scan_?bracket|\s*func\s",
+                    line,
+                    re.IGNORECASE,
+                )
                 and unit.scope(found.start()) >= 0
             ):
-                yield Hit(found.start(), "`ip_scanbracket` knows [1.2.3.4] only, not [IPv6:…]")
+                yield Hit(found.start(), f"`{found[1]}` knows [1.2.3.4] only, not [IPv6:…]")
     for use in unit.uses_of("ip", strong=True):
         before = unit.code[max(0, use.start - 60) : use.start]
         if search(r"=\s*\"\[[$%#]|\[%s\]|'\['|\"\[\"", unit.scope_text(use.start)):
@@ -98,7 +102,7 @@ def _joined(unit: Unit, use: Use) -> bool:
     call = unit.call(use.start)
     if (
         call is not None
-        and search(r"(?i)printf|format!?|log\w*|die|msg|info|debug|warn\w*|report|notice|err\w*\Z", call.last)
+        and search(r"(?i)print\w*!?|format!?|log\w*|die|msg|info|debug|warn\w*|report|notice|err\w*\Z", call.last)
         and unit.family in ("c", "go", "rust", "php", "perl", "ruby")
     ):
         texts = [
@@ -206,13 +210,33 @@ def log_delimiter_collision(unit: Unit) -> Iterator[Hit]:
             ):
                 yield Hit(use.start, "the address adds colons to a line that is separated by colons")
             continue
+        if unit.family == "c" and _appended_between_colons(unit, use):
+            yield Hit(use.start, "the address adds colons to a line that is separated by colons")
+            continue
         call = unit.call(use.start)
         if call is None or not search(r"(?i)printf|format|log\w*|syslog|write", call.last):
             continue
         texts = [unit.content(one) for one in unit.literals_in(call.open, use.start)]
+        if any(re.match(r"%s:(?:allow|deny)", one) for one in texts):
+            yield Hit(use.start, "a rule begins at the first colon: IPv6 text has many")
+            continue
         shape = next((one for one in texts if one.count("%") >= 3), "")
         if len(re.findall(r"%[-\d.l]*[sduv]:", shape)) >= 3 and not search(r"%[-\d.l]*[sduv]: ", shape):
             yield Hit(use.start, "the address adds colons to a line that is separated by colons")
+
+
+def _appended_between_colons(unit: Unit, use: Use) -> bool:
+    """Say whether C code appends ":", the address and ":" again to one text, and other fields around them."""
+    call = unit.call(use.start)
+    if call is None or not search(r"(?:cats?\w*|puts?|out|log\w*|append\w*)\Z", call.last):
+        return False
+    colon = rf"\b{re.escape(call.last)}\s*\([^;()]*\":\"\s*\)"
+    before = unit.code[max(0, use.start - 260) : use.start]
+    after = unit.code[use.end : use.end + 260]
+    return (
+        search(colon + r"[^;{}]*[;{}][^;{}\"]*(?:[;{}][^;{}\"]*)?\Z", before) is not None
+        and re.match(r"[^;\"]*;[^;\"]*(?:;[^;\"]*)?" + colon, after) is not None
+    )
 
 
 _SAFE_BEFORE: Final = re.compile(
@@ -323,6 +347,11 @@ SQL: Final = re.compile(
 )
 
 
+_ADDRESS_COLUMN: Final = re.compile(
+    r"(?i)\b(?:\w+[._])?(?:ip|ip_?addr(?:ess)?|remote_?(?:ip|addr|host)|client_?(?:ip|addr|address)|addr)\s*(?:=|like)\s*\\?['\"]?(?:\$\w|#\{)"
+)
+
+
 @rule("U605", "sql-interpolation", SECURITY, group="sql", rank=50, remedy="sql")
 def sql_interpolation(unit: Unit) -> Iterator[Hit]:
     r"""The value is pasted into SQL.
@@ -350,6 +379,12 @@ def sql_interpolation(unit: Unit) -> Iterator[Hit]:
         CWE-89.
     """
     lines: set[int] = set()
+    if unit.language in ("perl", "sh", "ruby", "php") and unit.speaks_ucspi:
+        for text in unit.literals:
+            content = unit.content(text) if text.kind == "string" else ""
+            if ("$" in content or "#{" in content) and _ADDRESS_COLUMN.search(content) and SQL.search(content):
+                lines.add(text.start)
+                yield Hit(text.start, "the value is pasted into SQL")
     for use in unit.uses_of("ip", "host", "info", strong=True):
         line = unit.position(use.start)[0]
         literal = unit.literal_at(use.start)

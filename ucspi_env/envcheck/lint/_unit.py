@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ucspi_env.envcheck.lint._names import UCSPI, is_ipish, is_peerish, kind_of_tail, kind_of_variable
+from ucspi_env.envcheck.lint._names import UCSPI, is_ipish, is_peerish, is_remote, kind_of_tail, kind_of_variable
 from ucspi_env.envcheck.lint._tokens import Literal, Tokens, tokenize
 
 if TYPE_CHECKING:
@@ -554,13 +554,16 @@ _COPIES: Final = re.compile(
     r"(?:str(?:n|l)?cpy|stp(?:n)?cpy|strlcpy|strncpy|memcpy|bcopy|memmove|byte_copy|stralloc_copys|stralloc_copy|str_copys|str_copy|xstrncpy|safe_strncpy|string_copy|sstrncpy|snprintf|sprintf|strcat|stralloc_cats|str_cats|copy)\Z"
 )
 _MEMBER: Final = {"perl": re.compile(r"->\s*\{?['\"]?\Z|\{['\"]?\Z"), "php": re.compile(r"->\Z|\[['\"]\Z")}
-_ACCESSOR: Final = re.compile(r"(?i)(?:remote|client|peer)_?(?:ip|addr)\Z")
+_ACCESSOR: Final = re.compile(r"(?i)(?:(?:remote|client|peer)_?(?:ip|addr)|peerhost|peer_addr_string)\Z")
 _ROUNDS: Final = 6
 _BASE: Final = re.compile(r"(?:[\w$>.\[\]-]|\(\)){0,60}\Z")
 _ASSIGNS: Final = re.compile(r"\s*(?:\[[^\[\]]*\])?\s*:?=(?![=~>])\s*")
 _OTHER_VALUE: Final = re.compile(
     r"(?:\(\s*[\w\s*]+\)\s*)?(?:&?\*?[A-Za-z_$]\w*(?:(?:->|\.|::)\w+)*\s*(?:\(|\[|;|\+)|\()"
 )
+
+
+_PARAMETER: Final = re.compile(r"shift\b|@_|\$_\[")
 
 
 class _Flow:
@@ -571,13 +574,20 @@ class _Flow:
         self.known: dict[tuple[int, str], str] = {}
         self.sources: list[Use] = []
         self.by_name: dict[str, list[Function]] = {}
-        self.tainting: dict[tuple[int, str], set[int]] = {}
+        self.tainting: dict[tuple[int, str], dict[int, str]] = {}
         self.assignments: dict[tuple[int, str], tuple[list[int], list[bool | None]]] = {}
+        self.positional: dict[tuple[int, int], str] = {}
 
     def run(self) -> list[Use]:
         unit = self.unit
         self.sources = list(self.find_sources())
-        if self.sources:
+        if unit.in_scope:
+            # A function whose parameter is called remoteip is given the peer's address by some other file.
+            for function in unit.functions:
+                for name in function.params:
+                    if is_peerish(name) and is_remote(name):
+                        self.learn(unit.scope(function.start), name, "ip")
+        if self.sources or self.known:
             for function in unit.functions:
                 self.by_name.setdefault(function.name, []).append(function)
             self.spread()
@@ -626,7 +636,7 @@ class _Flow:
                 continue
             if (
                 (glued and not re.search(r"(?i)env", call.last))
-                or not GETTER.search(call.name)
+                or not (GETTER.search(call.name) or self.fetches(call.last))
                 or SETTER.search(call.name)
             ):
                 continue
@@ -635,7 +645,7 @@ class _Flow:
             gap = bare[max(0, call.open - 20) : call.open]
             start = call.open - (len(gap) - len(gap.rstrip())) - len(call.name)
             yield Use(max(start, 0), min(call.close + 1, len(bare)), content, kind, strong=True, direct=True)
-        if self.unit.family == "c":
+        if self.unit.family == "c" and "getprotoenv" in bare:
             for match in re.finditer(r"\bgetprotoenv\s*\(\s*(?:0|NULL)\s*\)", bare):
                 yield Use(match.start(), match.end(), "PROTO", "proto", strong=True, direct=True)
         if unit.language in ("perl", "sh"):
@@ -652,6 +662,21 @@ class _Flow:
                 if _ACCESSOR.match(name):
                     for offset in offsets:
                         yield from self.accessor(name, offset)
+
+    def fetches(self, name: str) -> bool:
+        """Say whether a function of this file looks its parameter up in the environment."""
+        function = self.unit.function_named(name)
+        if function is None or not function.params or function.end - function.start > 2000:
+            return False
+        body = self.unit.bare[function.start : function.end]
+        return any(
+            re.search(
+                rf"(?i)(?:getenv|lookupenv|env_get|\benv::var|\benviron|\bENV)\w*\s*[\[({{]+\s*[$&]?{re.escape(one)}\b",
+                body,
+            )
+            for one in function.params
+            if one
+        )
 
     def bare_source(self, name: str, kind: str, offset: int) -> Use | None:
         view = self.unit.view
@@ -711,6 +736,15 @@ class _Flow:
                 use = self.use_at(scope, name, offset)
                 if use:
                     yield use
+        for (scope, position), kind in list(self.positional.items()):
+            function = unit.functions[scope]
+            for match in re.compile(rf"\$(?:{position}(?!\d)|\{{{position}(?=[}}:%#/]))").finditer(
+                unit.code, function.start, min(function.end, function.start + 8000)
+            ):
+                literal = unit.literal_at(match.start())
+                if literal is None or literal.kind != "raw":
+                    brace = unit.code.find("}", match.end(), match.end() + 80) + 1 if "{" in match[0] else 0
+                    yield Use(match.start(), brace or match.end(), f"${position}", kind, strong=True)
         for name, kind in list(unit.returns.items()):
             for offset in unit.index.get(name, ()):
                 opening = re.compile(r"\s*\(").match(unit.bare, offset + len(name))
@@ -722,7 +756,7 @@ class _Flow:
     def use_at(self, scope: int, name: str, offset: int) -> Use | None:
         """Return the use of a known name at ``offset``, if it is that name there."""
         unit, view = self.unit, self.unit.view
-        kind = self.known[scope, name]
+        kind = self.kind_at(scope, name, offset)
         length = len(name.lstrip("."))
         previous = view[max(0, offset - 2) : offset]
         member = (
@@ -764,6 +798,22 @@ class _Flow:
             return None
         return Use(start, offset + length, name, kind, strong=True)
 
+    def kind_at(self, scope: int, name: str, offset: int) -> str:
+        """Return what the name holds at ``offset``: a scratch variable is given the host name first and the address later."""
+        known = self.tainting.get((scope, name))
+        if known is None or len(set(known.values())) < 2:
+            return self.known[scope, name]
+        before = [place for place in known if place < offset and not self.left(place, offset)]
+        return known[max(before) if before else min(known)]
+
+    def left(self, place: int, offset: int) -> bool:
+        """Say whether the block around ``place`` ends before ``offset`` and leaves the function: its assignments end there too."""
+        unit = self.unit
+        for opening, closing in unit.around(place):
+            if unit.bare[opening] == "{":
+                return closing < offset and re.search(r"\b(?:return|exit|die)\b", unit.bare[place:closing]) is not None
+        return False
+
     def overwritten(self, scope: int, name: str, offset: int) -> bool:
         """Say whether the last assignment before ``offset``, in the order of the text, gave the name some other value."""
         key = scope, name
@@ -775,7 +825,10 @@ class _Flow:
                 match = _ASSIGNS.match(unit.bare, place + len(name))
                 if match and unit.bare[max(0, place - 1) : place] not in (".", ">"):
                     places.append(place)
-                    other = _OTHER_VALUE.match(unit.bare, match.end()) is not None
+                    other = (
+                        _OTHER_VALUE.match(unit.bare, match.end()) is not None
+                        and _PARAMETER.match(unit.bare, match.end()) is None
+                    )
                     mentions = (
                         re.search(rf"\b{name}\b", re.split(r"[;)]", unit.bare[match.end() : match.end() + 60])[0])
                         is not None
@@ -792,7 +845,7 @@ class _Flow:
             at -= 1
         if at < 0:
             return False
-        learned = self.tainting.get(key, set())
+        learned = self.tainting.get(key, {})
         return foreign[at] is True and not any(places[at] - 40 <= one <= places[at] + 40 for one in learned)
 
     def follow(self, use: Use) -> None:
@@ -816,21 +869,30 @@ class _Flow:
             and re.match(r"[\"']?(?:\s|;|$|\))", unit.code[use.end : use.end + 2] + "\n")
             and (
                 not re.search(r"[%#/:]", unit.code[use.start + 2 : use.end - 1])
+                or re.search(r"#{1,2}::ffff:\}|%{1,2}\\?%\*\}", unit.code[use.start : use.end])
                 or re.search(r":[-?=+]", unit.code[use.start : use.end])
             )
             and kind_of_variable(match[1]) is None
         ):
             self.learn(FILE, match[1], use.kind)
         call = re.search(
-            r"(?:^|[;&|({]|\bif\b|\bthen\b|!)\s*([A-Za-z_][\w-]*)((?:\s+(?:\"[^\"]*\"|[^\s\";|&]+))*)\s*\"?\Z",
+            r"(?:^|[;&|({]|\b(?:if|then|elif|else|while|until|do)\b|!)\s*(?!(?:if|then|elif|else|while|until|do)\b)([A-Za-z_][\w-]*)((?:\s+(?:\"[^\"]*\"|[^\s\";|&]+))*)\s*\"?\Z",
             unit.code[line : use.start],
         )
         if call and call[1] in self.by_name:
             position = len(re.findall(r"\"[^\"]*\"|[^\s\"]+", call[2])) + 1
             for function in self.by_name[call[1]]:
+                self.positional.setdefault((unit.scope(function.start), position), use.kind)
                 body = unit.code[function.start : function.end]
                 for local in re.finditer(rf"\b(?:local\s+)?(\w+)=\"?\$\{{?{position}\b", body):
                     self.learn(FILE, local[1], use.kind)
+        loop = re.search(
+            r"(?:^|[;&|])\s*for\s+([A-Za-z_]\w*)\s+in\s[^;|&]*\Z",
+            unit.code[max(0, use.start - 300) : use.start],
+            re.MULTILINE,
+        )
+        if loop and not re.search(r"[|`]|\$\(", loop[0]):
+            self.learn(FILE, loop[1], use.kind)
 
     def follow_assignment(self, use: Use, start: int) -> None:
         unit = self.unit
@@ -885,7 +947,7 @@ class _Flow:
             self.learn(FILE, "." + name, use.kind)
             return
         home = self.home(name, offset)
-        self.tainting.setdefault((home, name), set()).add(offset)
+        self.tainting.setdefault((home, name), {}).setdefault(offset, use.kind)
         self.learn(home, name, use.kind)
 
     def home(self, name: str, offset: int) -> int:
@@ -965,7 +1027,9 @@ class _Flow:
                 at = bisect.bisect_right(starts, offset) - 1
                 if at >= 0 and covered[at][0] <= offset < covered[at][1]:
                     continue
-                weak = self.weak_use(name, offset, strong=peerish and has_source)
+                weak = self.weak_use(
+                    name, offset, strong=peerish and (has_source or (unit.in_scope and is_remote(name)))
+                )
                 if weak:
                     uses.setdefault((weak.start, weak.end), weak)
         return sorted(uses.values(), key=lambda one: one.start)

@@ -17,10 +17,10 @@ from ucspi_env.envcheck.lint._fix import fixed
 from ucspi_env.envcheck.lint._languages import guess
 from ucspi_env.envcheck.lint._model import Finding
 from ucspi_env.envcheck.lint._names import UCSPI
-from ucspi_env.envcheck.lint._pages import explain_text
+from ucspi_env.envcheck.lint._pages import explain_text, rules_list
 from ucspi_env.envcheck.lint._walk import Skipped, files, read
 
-__all__ = ["explain_text", "lint"]
+__all__ = ["explain_text", "lint", "rules_list"]
 
 _Job = tuple[str, str, bool]
 _FEW = 8
@@ -85,7 +85,7 @@ def _words(_context: click.Context, _parameter: click.Parameter, values: tuple[s
     return tuple(word.strip() for value in values for word in value.split(",") if word.strip())
 
 
-@click.command("lint")
+@click.command("lint", short_help="Find code that is not IPv6 ready.")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True), metavar="PATH...")
 @click.option(
     "--format",

@@ -13,7 +13,7 @@ main = do
   let octets = splitOn "." peer -- expect: dot-split
 
 
-  if "10." `isPrefixOf` peer then print octets else pure () -- the name is not looked at
+  if "10." `isPrefixOf` peer then print octets else pure () -- expect: prefix-string-match
 
 
   if peer == "127.0.0.1" then pure () else print peer -- expect: string-equality-allowlist

@@ -12,7 +12,7 @@ if (preg_match('/^10\./', $ip)) { echo 'inside'; } // expect: prefix-string-matc
 if (!filter_var($ip, FILTER_VALIDATE_IP)) { exit(1); } // expect: zone-id
 
 
-if (strpos($ip, ':') !== false) { exit(0); } // expect: mapped-not-normalised
+if (strpos($ip, ':') !== false) { exit(0); } // expect: skipped-check
 
 $db->query("DELETE FROM seen WHERE ip = '$ip'"); // expect: sql-interpolation
 
