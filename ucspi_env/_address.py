@@ -50,7 +50,7 @@ def parse_ip(text: str) -> "tuple[IPAddress, str | None]":
         raise ValueError("has an unusable zone after the percent sign")
     if text.startswith(_MAPPED_START):
         tail = text[len(_MAPPED_START) :]
-        if ":" not in tail and "." in tail:  # as tcpserver writes IPv4; what follows says the same ten times slower
+        if ":" not in tail and "." in tail:  # as tcpserver writes IPv4; what follows says the same, slowly
             return _parse_ipv4(tail), None
     try:
         if "." in text:

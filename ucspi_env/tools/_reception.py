@@ -295,7 +295,7 @@ class Reception:
         if settings.kill_options and len(peer) == _IPV4_ADDRESS:
             # Nothing to kill, or nothing to be done about it: as in C, no reason to turn anybody away.
             # No length, as C says it: with bytes Python would try two other ways to read its arguments before.
-            try:  # noqa: SIM105 - contextlib.suppress takes longer than the system call
+            try:  # noqa: SIM105 - on every connection's path
                 sock.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, None, 0)
             except OSError:
                 pass
