@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 WIDTH = 880
 MARGIN = 24
-LABELS = 262  # where the names of bars end
+LABELS = 272  # where the names of bars end
 ROOM = 200  # right of the longest bar, for its numbers
 ROW = 26
 BAR = 16
@@ -37,7 +37,8 @@ text { font: 13px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-seri
 .soft { font-size: 12px; font-weight: 400; fill: var(--soft) } .right { text-anchor: end }
 .centre { text-anchor: middle } .mine { font-weight: 600 }
 .back { fill: var(--back) } .other { fill: var(--other) } .ours { fill: var(--ours) }
-.line { stroke: var(--line) } .goal { stroke: var(--goal); stroke-width: 2.5 }
+.line { stroke: var(--line) } .edge { stroke: var(--back); stroke-width: 6 }
+.goal { stroke: var(--goal); stroke-width: 2.5 }
 .kept { fill: var(--ours); stroke: var(--ours); stroke-width: 2 }
 .missed { fill: var(--back); stroke: var(--goal); stroke-width: 2.5 }
 """
@@ -123,7 +124,7 @@ def _goals(goals: Sequence[Goal], top: float) -> Iterator[str]:
         yield _text(place(share), bottom + 15, label, "soft centre")
     for number, goal in enumerate(goals):
         at = top + ROW * number + ROW / 2
-        what = f"{goal['work']}, {goal['measure']} {'≥' if goal['relation'] == '>=' else '≤'} {goal['bound']:,}"
+        what = f"{goal['work']}, {goal['measure']} {'≥' if goal['relation'] == '>=' else '≤'} {goal['bound']:,g}"
         if goal["peer"] != "itself":
             what += f" ({goal['peer']})"
         yield _text(GOAL_LABELS, at + 4.5, what, "right")
@@ -145,7 +146,9 @@ def _share(relation: str, bound: float, value: float) -> float:
 
 
 def _goal_mark(x: float, y: float) -> str:
-    return f'<line class="goal" x1="{x:.1f}" y1="{y - 10:.1f}" x2="{x:.1f}" y2="{y + 10:.1f}"/>'
+    # With an edge in the colour of the background: it may lie on a bar.
+    place = f'x1="{x:.1f}" y1="{y - 10:.1f}" x2="{x:.1f}" y2="{y + 10:.1f}"'
+    return f'<line class="edge" {place}/><line class="goal" {place}/>'
 
 
 def _text(x: float, y: float, text: str, style: str) -> str:

@@ -21,6 +21,7 @@ _DIGITS = frozenset("0123456789")
 _ZONE_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:@+=~")
 _MAX_ZONE = 15  # IF_NAMESIZE less the NUL
 _MAPPED = 0xFFFF
+_MAPPED_START = "::ffff:"
 
 
 def parse_ip(text: str) -> "tuple[IPAddress, str | None]":
@@ -47,6 +48,10 @@ def parse_ip(text: str) -> "tuple[IPAddress, str | None]":
     text, percent, zone = text.partition("%")
     if percent and not (0 < len(zone) <= _MAX_ZONE and _ZONE_CHARACTERS.issuperset(zone)):
         raise ValueError("has an unusable zone after the percent sign")
+    if text.startswith(_MAPPED_START):
+        tail = text[len(_MAPPED_START) :]
+        if ":" not in tail and "." in tail:  # as tcpserver writes IPv4; what follows says the same, slowly
+            return _parse_ipv4(tail), None
     try:
         if "." in text:
             # ipaddress refuses leading zeros in the IPv4 tail, DJB's tools write none but take them.
@@ -66,9 +71,12 @@ def _parse_ipv4(text: str) -> "IPv4Address":
     number = 0
     if len(octets) == 4:
         for octet in octets:
-            if not (0 < len(octet) <= 3 and _DIGITS.issuperset(octet)) or int(octet) > 255:
+            if not (0 < len(octet) <= 3 and _DIGITS.issuperset(octet)):
                 break
-            number = number << 8 | int(octet)
+            value = int(octet)
+            if value > 255:
+                break
+            number = number << 8 | value
         else:
             return IPv4Address(number)
     raise ValueError("is not an IP address")

@@ -473,13 +473,13 @@ def _appended(facts: "Facts") -> "dict[str, str]":
 def _families(environ: "Mapping[str, str]") -> "list[Family]":
     """The families to read, the most telling first."""
     found: list[Family] = []
-    proto = environ.get("PROTO", "")
-    if proto.startswith("SSL"):
+    ssl_first = environ.get("PROTO", "").startswith("SSL")
+    if ssl_first:
         found.append(SSL)
     # busybox removes nothing: where TCPREMOTEADDR stands, a TCPREMOTEIP is somebody else's.
     found += (TCPADDR, UDPADDR) if "TCPREMOTEADDR" in environ or "UDPREMOTEADDR" in environ else ()
     found += (TCP, TCP6)
-    if SSL not in found:
+    if not ssl_first:
         found.append(SSL)
     found += (ADDR, HOST, NCAT)
     found += [prefixed(name[: -len(_SOCAT_SUFFIX)]) for name in environ if name.endswith(_SOCAT_SUFFIX)]

@@ -28,8 +28,9 @@ class Value:
     """The slots that equality looks at, where not all of them count."""
 
     def _set(self, **values: object) -> None:
+        put = object.__setattr__
         for name, value in values.items():
-            object.__setattr__(self, name, value)
+            put(self, name, value)
 
     def _state(self) -> "tuple[object, ...]":
         return tuple(getattr(self, name) for name in self._compared or self.__slots__)

@@ -38,6 +38,7 @@ addresses = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))
         ("::ffff:192.0.2.1", "192.0.2.1", None),
         ("::FFFF:192.0.2.1", "192.0.2.1", None),
         ("::ffff:c000:201", "192.0.2.1", None),  # s6 on a foreign dual-stack socket
+        ("::ffff:1:192.0.2.1", "::ffff:1:c000:201", None),  # one group too many to be mapped
         ("[0000:0000:0000:0000:0000:ffff:0a4d:0002]", "10.77.0.2", None),  # socat
         ("0:0:0:0:0:ffff:192.0.2.1", "192.0.2.1", None),
         ("::ffff:192.000.002.001", "192.0.2.1", None),

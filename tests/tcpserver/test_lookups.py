@@ -188,6 +188,22 @@ def test_ident_is_asked_and_an_error_is_no_answer(
 
 
 @pytest.mark.netns
+def test_what_was_said_of_a_caller_is_not_said_of_the_next_one_from_the_same_address(
+    tcpserver: Callable[..., Server], netns: Callable[..., Namespace]
+) -> None:
+    inside = netns()
+    server = tcpserver("-Hl0", "127.0.0.1", "0", *NAMES, namespace=inside)
+
+    def said() -> bytes:
+        return call(server.port, source="127.0.0.9", over=inside.socket(socket.AF_INET)).data
+
+    for user in (b"joe", b"jane", b"joe"):
+        with ident_server(inside, "127.0.0.9", b"1, 2 : USERID : UNIX :" + user + b"\r\n"):
+            assert [said(), said()] == [b"0 unset " + user + b" unset\n"] * 2
+    assert said() == b"0 unset unset unset\n"
+
+
+@pytest.mark.netns
 def test_a_silent_ident_server_delays_nobody_but_its_own_caller(
     tcpserver: Callable[..., Server], netns: Callable[..., Namespace]
 ) -> None:

@@ -234,7 +234,7 @@ class Loop:
 def _accept(listener: socket.socket) -> tuple[_socket.socket, Any]:
     """accept(2), with the socket as the C half of the module has it.
 
-    `socket.accept` makes enums of the listener's family and type first, which takes longer than the system call.
+    `socket.accept` makes enums of the listener's family and type and a Python object around the C one, for each call.
     """
     fd, peer = getattr(listener, "_accept")()  # noqa: B009 - type checkers do not know it
     return _socket.socket(_FAMILIES[len(peer)], _socket.SOCK_STREAM, 0, fd), peer

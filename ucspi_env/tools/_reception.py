@@ -294,7 +294,7 @@ class Reception:
         if settings.kill_options and len(peer) == _IPV4_ADDRESS:
             # Nothing to kill, or nothing to be done about it: as in C, no reason to turn anybody away.
             # No length, as C says it: with bytes Python would try two other ways to read its arguments before.
-            try:  # noqa: SIM105 - contextlib.suppress takes longer than the system call
+            try:  # noqa: SIM105 - on every connection's path
                 sock.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, None, 0)
             except OSError:
                 pass
@@ -369,7 +369,10 @@ class Reception:
     def _on_names(self, call: Call, outcome: Outcome[tuple[Endpoint, Endpoint]]) -> None:
         # It fails as a whole if memory runs out: then nothing is known of the caller, as after any other failure.
         remote, local = (call.remote, self._named_local(call)) if outcome.error else outcome.result()
+        key = call.key
         call.rename(remote, local)
+        if key is not None:
+            call.key = (key, remote.host, remote.info, local.host)
         self._ready.append(call)
 
     def serve(self, most: int) -> None:
