@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.rules import compiled
-from tests.support import tool
+from tests.support import PATIENCE, tool
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,6 +53,20 @@ def test_the_file_s_mode_follows_the_umask(tmp_path: Path) -> None:
     )
 
     assert stat.S_IMODE((tmp_path / "r.cdb").stat().st_mode) == 0o640
+
+
+def test_an_interrupt_is_the_end_of_a_signal_and_replaces_nothing(tmp_path: Path) -> None:
+    (tmp_path / "rules.cdb").write_bytes(b"old")
+    command = [*tool("tcprules"), "rules.cdb", "rules.tmp"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path) as program:
+        assert program.stdin
+        assert program.stderr
+        program.stdin.write(b"1.2.3.4:deny\n" * 10_000)  # more than a pipe holds, so it is being read
+        program.stdin.flush()
+        program.send_signal(signal.SIGINT)
+        assert program.wait(PATIENCE) == -signal.SIGINT
+        assert program.stderr.read() == b""
+    assert (tmp_path / "rules.cdb").read_bytes() == b"old"
 
 
 @pytest.mark.parametrize("line", [b"1.2.3.4:denyx", b"1.2.3.4:deny\0,x", b"\xff:denyx \t"])
