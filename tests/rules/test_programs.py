@@ -61,7 +61,7 @@ def test_an_interrupt_is_the_end_of_a_signal_and_replaces_nothing(tmp_path: Path
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path) as program:
         assert program.stdin
         assert program.stderr
-        program.stdin.write(b"1.2.3.4:deny\n" * 10_000)  # more than a pipe holds, so it is being read
+        program.stdin.write(b"1.2.3.4:deny\n" * 200_000)  # more than any pipe holds, so it is being read
         program.stdin.flush()
         program.send_signal(signal.SIGINT)
         assert program.wait(PATIENCE) == -signal.SIGINT

@@ -77,11 +77,6 @@ def start(main: Callable[[Sequence[str]], int]) -> NoReturn:
             write_line(line)
         status = stop.status
     except KeyboardInterrupt:
-        # By the signal itself: a shell goes on with its script after a program that merely exits.
-        import _signal
-
-        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-        os.kill(os.getpid(), _signal.SIGINT)
         status = 128 + 2
     sys.exit(status)
 
