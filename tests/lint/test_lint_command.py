@@ -200,6 +200,15 @@ def test_a_directory_without_ucspi_is_judged_by_its_names_only(tmp_path: Path) -
     assert found(tmp_path)
 
 
+def test_a_directory_that_names_a_super_server_is_judged_like_a_named_file(tmp_path: Path) -> None:
+    (tmp_path / "finger.c").write_text(
+        "void f(void) { struct sockaddr_in there; getpeername(0, (struct sockaddr *) &there, &size); }\n"
+    )
+    assert found(tmp_path, code=0) == []
+    (tmp_path / "README").write_text("Put this line into inetd.conf:\n")
+    assert [one["name"] for one in found(tmp_path)] == ["af-inet-socket"]
+
+
 def test_jobs_find_the_same_in_the_same_order(tree: Path) -> None:
     for number in range(12):
         (tree / f"n{number}.pl").write_text(BAD_PERL)

@@ -162,6 +162,11 @@ def test_a_bounded_fuzz_finds_no_crash() -> None:
         "$TCPREMOTEIP ",
         "ip == ",
         "case $TCPREMOTEIP in ",
+        '"0.0.0.0" ',
+        "${ip#",
+        "print <<A;\n",
+        "remoteip ",
+        ' "::" ? remoteip : ',
     ],
 )
 def test_repetition_costs_no_more_than_its_length(language: str, piece: str) -> None:

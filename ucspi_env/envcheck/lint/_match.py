@@ -182,13 +182,13 @@ def _call_matches(unit: Unit, use: Use) -> Iterator[Match]:
                 if literal is not None:
                     yield Match(use, unit.content(literal), use.start, False, literal)
     method = re.compile(r"\s*\.\s*(match\??|scan|sub!?|gsub!?|=~|slice|start_with\?)\s*\(?\s*(?=[/%\"'])").match(
-        unit.code, use.end
+        unit.code, use.end, use.end + 400
     )
     if method:
         literal = unit.literal_at(method.end())
         if literal is not None and literal.kind in ("regex", "string", "raw") and not method[1].startswith("start"):
             yield Match(use, unit.content(literal), use.start, False, literal)
-    subscript = re.compile(r"\[\s*(?=/)").match(unit.code, use.end)
+    subscript = re.compile(r"\[\s*(?=/)").match(unit.code, use.end, use.end + 400)
     if subscript:
         literal = unit.literal_at(subscript.end())
         if literal is not None and literal.kind == "regex":
@@ -235,7 +235,7 @@ _BRANCH: Final = re.compile(r"(?:^|;;|\bin\b)[ \t]*\n?[ \t]*\(?([^\s()#;][^()\n;
 
 def _case_branches(unit: Unit) -> Iterator[Globbed]:
     for use in unit.uses_of("ip"):
-        head = _CASE_IN.match(unit.code, use.end)
+        head = _CASE_IN.match(unit.code, use.end, use.end + 400)
         if not head or not re.search(r"\bcase\s+[\"']?\.?\Z", unit.line_before(use.start)):
             continue
         position = head.end()

@@ -20,6 +20,9 @@ UCSPI: Final = re.compile(
 )
 """Found in a file that has to do with UCSPI at all."""
 
+SERVERS: Final = re.compile(r"\b(?:tcpserver|tcp-env|sslserver|tcpsvd|udpsvd|couriertcpd|ucspi|x?inetd(?:\.conf)?)\b")
+"""Found in the manual or the sources of what runs under a super-server, even where it asks the descriptor instead."""
+
 # The second argument of the taint: how the value came to be.
 PEERISH: Final = re.compile(
     r"(?i)_*(?:(?:tcp6?|ssl)_?)?(?:remote|client|peer|local|server|sender|caller|connecting|conn|source|src|visitor|user|my)_*"

@@ -289,21 +289,21 @@ def prefix_string_match(unit: Unit) -> Iterator[Hit]:
                 continue
         cut = re.compile(
             r"\s*(?:,\s*0\s*,\s*\d+\s*\)|\.\s*(?:substr|slice)\(\s*0\s*,\s*\d+\s*\))\s*===?\s*([\"'])([^\"']*)\1"
-        ).match(unit.code, use.end)
+        ).match(unit.code, use.end, use.end + 400)
         if cut and is_prefix(cut[2]) and (use.strong or unit.in_scope):
             yield Hit(use.start, f"matches a network by the leading text {cut[2]!r}")
             continue
         method = re.compile(r"[\"']?\s*\.\s*(?:start_with\?|starts_with|start_with)\s*\(?\s*([\"'])([^\"']*)\1").match(
-            unit.code, use.end
+            unit.code, use.end, use.end + 400
         )
         if method and is_prefix(method[2]):
             yield Hit(use.start, f"matches a network by the leading text {method[2]!r}")
         if use.strong and unit.language == "perl":
-            if re.compile(r"\s*=~\s*m?[/{]\^(?:\\Q)?[$@]\{?\w+").match(unit.code, use.end):
+            if re.compile(r"\s*=~\s*m?[/{]\^(?:\\Q)?[$@]\{?\w+").match(unit.code, use.end, use.end + 400):
                 yield Hit(use.start, "matches a network by leading text")
             elif re.compile(
                 r"\s*\)?\s*=~\s*s/(?:\\\.)?(?:\(?(?:\\d|\[0-9\]|\(\\d\|\\w\)|\[\^\.\]|\\w)\)?[+*]?)(?:\(:\|\\\.\)\??|\\\.\??)?\)?\??\$//"
-            ).match(unit.code, use.end):
+            ).match(unit.code, use.end, use.end + 400):
                 yield Hit(use.start, "takes groups off the end of the text and looks the rest up")
             elif (
                 search(r"\bsubstr\s*\(?\s*\Z", unit.code[max(0, use.start - 12) : use.start])
@@ -313,7 +313,7 @@ def prefix_string_match(unit: Unit) -> Iterator[Hit]:
                 yield Hit(use.start, "matches a network by its leading text")
         if unit.language == "sh" and use.strong:
             tested = re.compile(r"[\"'}\s]*(?:==|=)\s*[\"']?(\d{1,3}\.(?:\d{1,3}\.){0,2})[\"']?\*").match(
-                unit.code, use.end
+                unit.code, use.end, use.end + 400
             )
             if tested:
                 yield Hit(use.start, f"matches a network by the leading text {tested[1]!r}")
@@ -448,7 +448,7 @@ def v4_netmask_math(unit: Unit) -> Iterator[Hit]:
             yield Hit(found.start() - len(named[0]), "no more than 32 bits: no IPv6 network can be matched")
     yield from _dotted_masks(unit)
     for use in unit.uses_of("ip", strong=True):
-        glued = re.compile(r"[\"'}]?\s*(?:\.\s*)?[\"']?/(?:8|16|24|32)\b").match(unit.code, use.end)
+        glued = re.compile(r"[\"'}]?\s*(?:\.\s*)?[\"']?/(?:8|16|24|32)\b").match(unit.code, use.end, use.end + 400)
         if glued and unit.language in ("perl", "sh", "php", "ruby", "python"):
             yield Hit(use.start, "an IPv4 mask is glued to the address")
 
@@ -791,7 +791,7 @@ def _fetched(unit: Unit, target: str, offset: int) -> bool:
 
 def _invented(unit: Unit, start: int, end: int) -> bool:
     begin, finish = unit.statement(start)
-    before = unit.code[begin:start]
+    before = unit.code[max(begin, start - 200) : start]
     after = unit.code[end:finish]
     uses = [use for use in unit.uses_between(begin - 240, finish) if use.kind == "ip"]
     if search(

@@ -127,6 +127,8 @@ def _c_sockets(unit: Unit) -> Iterator[Hit]:
     for found in _PEER.finditer(bare):
         close = unit.closing(found.end() - 1)
         text = bare[found.end() : min(close, found.end() + 200)]
+        if search(r"\b(?:un|sun)\b|sockaddr_un|_unix", text):
+            continue
         if any(search(rf"\b{re.escape(name)}\b", text) for name in names):
             lines.add(unit.position(found.start())[0])
             scopes.add(unit.scope(found.start()))
@@ -318,7 +320,7 @@ def dnsbl_v4_reverse(unit: Unit) -> Iterator[Hit]:
         if (
             unit.family == "c"
             and use.strong
-            and re.compile(r"(?:\s*\[[^\[\]]{0,30}\]|\b)\s*(?:==|!=)\s*'\.'").match(unit.code, use.end)
+            and re.compile(r"(?:\s*\[[^\[\]]{0,30}\]|\b)\s*(?:==|!=)\s*'\.'").match(unit.code, use.end, use.end + 400)
             and reverse_loop(unit, use)
         ):
             yield Hit(use.start, "reverses the address at its dots; for IPv6 the block list is never asked")

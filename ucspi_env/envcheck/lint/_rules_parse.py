@@ -57,7 +57,7 @@ def dotted(unit: Unit, use: Use) -> tuple[int, str] | None:
             return use.start, call.last
     method = re.compile(
         r"[\"']?\s*(?:\.|&\.|\?\.)\s*(split\w*|rsplit\w*|rpartition|partition|split_once|rfind|find|index|rindex|chars|tr|gsub|sub|replace)\s*(?:::<[^>]*>)?\s*\(?\s*"
-    ).match(unit.code, use.end)
+    ).match(unit.code, use.end, use.end + 400)
     if method:
         rest = unit.code[method.end() : method.end() + 24]
         argument = re.match(r"'\.'|\"\.\"|/\\\./|/\[\.\]/|b'\.'|4\s*,\s*'\.'|\d,\s*'\.'", rest)
@@ -150,7 +150,7 @@ def dot_split(unit: Unit) -> Iterator[Hit]:
             continue
         if cut and not block_list(unit, use) and not (tests_colon(unit, use.start) and not use.direct):
             yield Hit(cut[0], f"`{cut[1]}` cuts {_names(use.name.lstrip('.'))} at its dots; IPv6 text has none")
-        loop = re.compile(r"(?:\s*\[[^\[\]]{0,30}\]|\b)\s*(?:==|!=)\s*'\.'").match(unit.code, use.end)
+        loop = re.compile(r"(?:\s*\[[^\[\]]{0,30}\]|\b)\s*(?:==|!=)\s*'\.'").match(unit.code, use.end, use.end + 400)
         if (
             loop
             and unit.language in ("c", "cpp")
@@ -382,7 +382,9 @@ def ipv4_parsers(unit: Unit) -> Iterator[tuple[str, int, Use | None]]:
             ):
                 yield "FILTER_FLAG_IPV4", use.start, use
         if unit.language == "rust":
-            method = re.compile(r"[^;\n]{0,24}\.parse::<(?:std::net::)?Ipv4Addr>\(\)").match(unit.code, use.end)
+            method = re.compile(r"[^;\n]{0,24}\.parse::<(?:std::net::)?Ipv4Addr>\(\)").match(
+                unit.code, use.end, use.end + 400
+            )
             if method and not _has_twin(unit, use):
                 yield "Ipv4Addr", use.start, use
         if unit.language == "haskell" and search(r"::\s*(?:Maybe\s+)?IPv4\b", unit.statement_text(use.start)):
@@ -493,7 +495,7 @@ def first_colon_split(unit: Unit) -> Iterator[Hit]:
             ):
                 yield Hit(use.start, "cuts at the first colon, of which IPv6 text has many")
         if re.compile(r"\s*\.\s*(?:split\w*|partition|split_once)\s*(?:\(\s*)?(?:\d\s*,\s*)?['\"]:['\"]").match(
-            unit.code, use.end
+            unit.code, use.end, use.end + 400
         ):
             yield Hit(use.start, "cuts at the first colon, of which IPv6 text has many")
     if unit.family == "c" and unit.in_scope:
@@ -614,7 +616,7 @@ def zone_id(unit: Unit) -> Iterator[Hit]:
         if (
             unit.language == "rust"
             and not handled
-            and re.compile(r"[^;\n]{0,24}\.parse::<(?:std::net::)?IpAddr>\(\)").match(unit.code, use.end)
+            and re.compile(r"[^;\n]{0,24}\.parse::<(?:std::net::)?IpAddr>\(\)").match(unit.code, use.end, use.end + 400)
         ):
             yield Hit(use.start, "`IpAddr` refuses an address with a zone")
         if (
@@ -625,9 +627,9 @@ def zone_id(unit: Unit) -> Iterator[Hit]:
         ):
             yield Hit(use.start, "the address is the format itself: the % of a zone is read as a conversion")
         if unit.language == "perl":
-            loop = re.compile(r"\s*=~\s*s/\[0-9a-fA-F\]?[^/]{0,12}:?\??\$?/").match(unit.code, use.end)
+            loop = re.compile(r"\s*=~\s*s/\[0-9a-fA-F\]?[^/]{0,12}:?\??\$?/").match(unit.code, use.end, use.end + 400)
             if re.compile(r"\s*=~\s*s/\[(?:0-9a-f|\\da-f|a-f0-9)[^\]]{0,4}\]\+?:?\??\$//").match(
-                unit.code, use.end
+                unit.code, use.end, use.end + 400
             ) or (loop and "while" in scope and "last" not in unit.statement_text(use.start)):
                 yield Hit(use.start, "strips hex digits only: with a zone the loop never ends")
 
@@ -714,12 +716,12 @@ def mapped_not_normalised(unit: Unit) -> Iterator[Hit]:
         if (
             unit.family == "c"
             and call is not None
-            and re.compile(r"\s*\+\s*7\s*[,);]").match(unit.bare, use.end)
+            and re.compile(r"\s*\+\s*7\s*[,);]").match(unit.bare, use.end, use.end + 400)
             and not search(r"\"::ffff:", unit.scope_text(use.start))
         ):
             yield Hit(use.start, "cuts seven characters off whatever the spelling is")
         if re.compile(r"\s*\.\s*(?:include\?|contains|index|find|match\?)\s*\(?\s*['\"/]:{1,2}['\"/]").match(
-            unit.code, use.end
+            unit.code, use.end, use.end + 400
         ) and not _unmaps(unit, use.start):
             yield Hit(use.start, "a mapped IPv4 address has colons as well: this takes it for IPv6")
         if (
@@ -852,6 +854,8 @@ def mapped_strip_overrun(unit: Unit) -> Iterator[Hit]:
             after,
         )
         if not loop:
+            continue
+        if not any(use.kind == "ip" for use in unit.uses_between(found.start() - 40, found.end() + loop.end())):
             continue
         condition = after[max(0, loop.start() - 4) : loop.end()]
         if "&&" in condition:

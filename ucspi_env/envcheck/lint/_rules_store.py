@@ -99,7 +99,7 @@ def fixed_buffer(unit: Unit) -> Iterator[Hit]:
         if (
             unit.in_scope
             and not search(
-                r"(?i)INET_|META|IP_?V?4|IPS\b|ADDRS\b|version|family|proto|type|AF_|opt|flag|VERSION|VER\b|PF_|STATE|ERR",
+                r"(?i)INET_|META|IP_?V?[46]|IPS\b|ADDRS\b|version|family|proto|type|AF_|opt|flag|VERSION|VER\b|PF_|STATE|ERR",
                 found[1],
             )
             and search(r"(?i)(?:ip|addr)\w{0,4}_?(?:len|siz|fmt|max|buf)|(?:max|len)_?(?:ip|addr)", found[1])
@@ -216,7 +216,8 @@ def int32_storage(unit: Unit) -> Iterator[Hit]:
             line = unit.position(found.start())[0]
             scope = unit.scope(found.start())
             name = unit.functions[scope].name if scope >= 0 else ""
-            if line in seen or not search(r"<<\s*16", text):
+            if line in seen or not search(r"<<\s*16", text) or re.match(r"inet_(?:aton|addr|network|pton)", name):
+                # A libc's own parser, carried along for systems without one, is not what has to change.
                 continue
             operands = text + " " + name
             if search(r"(?i)\bip\w*|addr|\w*ip\b|\bdot|quad|octet|inet", operands) and not search(

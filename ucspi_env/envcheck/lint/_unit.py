@@ -27,8 +27,8 @@ FILE: Final = -1
 INTERPOLATING: Final = frozenset({"perl", "sh", "ruby", "php"})
 SIGILS: Final = frozenset({"perl", "php"})
 _STATEMENT_ENDS: Final = {
-    "c": r"[;{}]|^[ \t]*#[^\n]*", "cpp": r"[;{}]|^[ \t]*#[^\n]*", "perl": r";|[{}][ \t]*$|^\s*\}", "php": r";|[{}][ \t]*$|^\s*\}",
-    "go": r"(?<![,(\[{+\-*/&|=.\\])\n|[{}]\n|;", "rust": r";|[{}][ \t]*$|^\s*\}", "ruby": r"(?<![,(\[{+\\&|=.])\n", "sh": r"(?<!\\)\n|;;?|&&|\|\|",
+    "c": r"[;{}]|^[ \t]*#[^\n]*", "cpp": r"[;{}]|^[ \t]*#[^\n]*", "perl": r";|[{}][ \t]*$|^[ \t]*\}", "php": r";|[{}][ \t]*$|^[ \t]*\}",
+    "go": r"(?<![,(\[{+\-*/&|=.\\])\n|[{}]\n|;", "rust": r";|[{}][ \t]*$|^[ \t]*\}", "ruby": r"(?<![,(\[{+\\&|=.])\n", "sh": r"(?<!\\)\n|;;?|&&|\|\|",
     "awk": r"\n|;|[{}]", "haskell": r"\n(?=\S)|\n\s*\n", "sql": r";", "python": r"\n",
 }  # fmt: skip
 _BOUNDARIES: Final = {name: re.compile(pattern, re.MULTILINE) for name, pattern in _STATEMENT_ENDS.items()}

@@ -16,7 +16,7 @@ from ucspi_env.envcheck.lint._engine import lint_text
 from ucspi_env.envcheck.lint._fix import fixed
 from ucspi_env.envcheck.lint._languages import guess
 from ucspi_env.envcheck.lint._model import Finding
-from ucspi_env.envcheck.lint._names import UCSPI
+from ucspi_env.envcheck.lint._names import SERVERS, UCSPI
 from ucspi_env.envcheck.lint._pages import explain_text, rules_list
 from ucspi_env.envcheck.lint._walk import Skipped, files, read
 
@@ -41,7 +41,7 @@ def _lint_job(job: _Job) -> list[Finding]:
 
 
 def _gather(paths: Iterable[str], exclude: tuple[str, ...], skipped: Skipped) -> list[_Job]:
-    """Return what is to be judged: a tree that speaks UCSPI anywhere is judged as strictly as a named file."""
+    """Return what is to be judged: a tree that names UCSPI or a super-server is judged as strictly as a named file."""
     jobs: list[_Job] = []
     for path in paths:
         texts: list[tuple[str, str]] = []
@@ -49,7 +49,7 @@ def _gather(paths: Iterable[str], exclude: tuple[str, ...], skipped: Skipped) ->
             text = read(name, skipped)
             if text is not None:
                 texts.append((name, text))
-        whole = not os.path.isdir(path) or any(UCSPI.search(text) for _, text in texts)
+        whole = not os.path.isdir(path) or any(UCSPI.search(text) or SERVERS.search(text) for _, text in texts)
         jobs.extend((name, text, whole) for name, text in texts)
     return list({name: (name, text, whole) for name, text, whole in jobs}.values())
 

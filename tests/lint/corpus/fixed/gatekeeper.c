@@ -41,3 +41,24 @@ static int counted(int n) {
     for (part = 3; part >= 0; --part) put_digit(n >> part);
     return n;
 }
+
+static int unix_caller(int s, union address *there, socklen_t *size) {
+    struct sockaddr_in in;
+    memset(&in, 0, sizeof in);
+    return accept(s, (struct sockaddr *) &there->un, size);
+}
+
+#define IPV6_LEN 16
+
+static char *option(char *s) {
+    if (*s == ':') {
+        while (*s != ':') ++s;
+    }
+    return s;
+}
+
+static unsigned long inet_addr_of_ours(unsigned long a) { return a; }
+
+unsigned long inet_network(const unsigned char *ip) {
+    return ((unsigned long) ip[0] << 24) | (ip[1] << 16) | (ip[2] << 8) | ip[3];
+}
