@@ -333,7 +333,7 @@ class _Scanner:
 
 
 _DIRECTIVE: Final = re.compile(r"^[ \t]*#[ \t]*(if|ifdef|ifndef|elif|else|endif)\b([^\n]*)", re.MULTILINE)
-_SIX: Final = re.compile(r"(?i)ipv6|inet6|ip6|v6")
+_SIX: Final = re.compile(r"(?i)ipv6|inet6|ip6|v6|getaddrinfo|getnameinfo")
 
 
 def _dead_branches(code: str) -> list[tuple[int, int]]:
@@ -347,11 +347,9 @@ def _dead_branches(code: str) -> list[tuple[int, int]]:
             if word == "if" and condition.strip("() ") == "0":
                 state = "dead"
             elif _SIX.search(condition):
-                negative = (
-                    word == "ifndef"
-                    or condition.startswith("!")
-                    or re.search(r"(?i)(?:no|without|disable)_?\w*(?:6)", condition)
-                )
+                # `#ifndef NO_IPV6` is the branch with IPv6: two negations are none.
+                inverted = word == "ifndef" or condition.startswith("!")
+                negative = inverted != (re.search(r"(?i)(?:\b|_)(?:no|without|disable)_?\w*6", condition) is not None)
                 state = "dead" if negative else "six"
             stack.append((state, match.end()))
         elif word in ("else", "elif") and stack:
