@@ -6,6 +6,7 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def _current_directory_is_importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scripts and handlers import what lies beside them; the test run's own wish to avoid that is not theirs."""
-    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+def _python_is_as_users_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scripts and handlers import what lies beside them; what the test run itself is told is not for them."""
+    for name in ("PYTHONSAFEPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
+        monkeypatch.delenv(name, raising=False)

@@ -61,6 +61,8 @@ PROGRAMS = {
     "failing module": "import broken",
     "exiting module": "import exiting",
     "talking module": "import talking\nprint('script')",
+    "muttering module": "import muttering\nprint('script')",
+    "muttering and talking modules": "import muttering, talking\nprint('script')",
     "listening module": "import listening\nprint(listening.line)",
     "interrupt": "print('a')\nraise KeyboardInterrupt",
     "_exit": "import os\nprint('lost')\nos._exit(7)",
@@ -106,5 +108,6 @@ MODULES = {
     "broken.py": "raise RuntimeError('broken')\n",
     "exiting.py": "import sys\nsys.exit(5)\n",
     "talking.py": "import sys\nprint('module')\nsys.stdout.flush()\n",
+    "muttering.py": "print('muttered')\n",  # and leaves it in the buffer
     "listening.py": "line = input()\n",
 }

@@ -122,12 +122,35 @@ def _is_harmless(statement: object) -> bool:
 
 
 def preload(wanted: Sequence[tuple[str, tuple[str, ...]]]) -> None:
-    """Import modules, as far as they can be: the script meets the same error again, and the caller sees it."""
+    """Import modules, as far as they can be: the script meets the same error again, and the caller sees it.
+
+    What a module prints stays in the buffer of stdout, and so comes first for each caller. What one has printed that
+    could not be imported goes: the script's own import prints it.
+    """
+    printed = b""
     for name, names in wanted:
         try:
             __import__(name, None, None, names)
         except BaseException as error:  # sys.exit() in a module is the script's affair as well
             del error
+            _buffered()
+        else:
+            printed += _buffered()
+    if printed:
+        sys.__stdout__.buffer.write(printed)  # type: ignore[union-attr]  # there is one: descriptor 1 is open
+
+
+def _buffered() -> bytes:
+    """Take what was printed and not written yet out of stdout's buffer."""
+    stdout = os.dup(1)
+    file = os.memfd_create("stdout")
+    try:
+        os.dup2(file, 1)
+        sys.__stdout__.flush()  # type: ignore[union-attr]
+        return os.pread(file, os.fstat(file).st_size, 0)
+    finally:
+        os.dup2(stdout, 1)
+        close((stdout, file))
 
 
 # --- Noticing changes -------------------------------------------------------------------------------------------------
