@@ -183,9 +183,10 @@ def test_sockets_that_were_meant_for_somebody_else_are_left_alone(environ: dict[
 
 
 @pytest.mark.peer("systemd-socket-activate")
-def test_it_runs_under_systemd_socket_activate(unused: Callable[[], int]) -> None:
+def test_it_runs_under_systemd_socket_activate(unused: Callable[[], int], peer: Callable[[str], str]) -> None:
     port = unused()
-    command = ["systemd-socket-activate", "-l", f"127.0.0.1:{port}", *tool("tcpserver"), "-RHl0", "--listen-fds", *WHO]
+    activate = [peer("systemd-socket-activate"), "-l", f"127.0.0.1:{port}"]
+    command = [*activate, *tool("tcpserver"), "-RHl0", "--listen-fds", *WHO]
     with Server(command) as server:
         server.wait_for_line("Listening on")
         assert call(port).data == b"TCP 127.0.0.1 ::ffff:127.0.0.1\n"
