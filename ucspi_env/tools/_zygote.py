@@ -406,11 +406,9 @@ def send(channel: socket.socket, head: bytes, payload: bytes, fds: Sequence[int]
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
         channel.sendmsg([head, data], rights, socket.MSG_NOSIGNAL)
 
-    try:
+    if len(head) + len(payload) <= protocol.PACKET:
         put(payload, fds)
-    except OSError as error:
-        if error.errno != errno.EMSGSIZE:
-            raise
+    else:
         fd = os.memfd_create("environment")
         try:
             with open(fd, "wb", closefd=False) as file:

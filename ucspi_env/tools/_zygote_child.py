@@ -6,7 +6,7 @@ whatever is imported here would be there for the program too, and each page it c
 
 The channel is a SOCK_SEQPACKET pair on descriptor 3. Requests come one a packet, a kind and a serial number first:
 
-    run SERIAL name=value\0…   with the connection as a descriptor: one more process. What is too large for a packet
+    run SERIAL name=value\0…   with the connection as a descriptor: one more process. What is longer than `PACKET`
                                comes in a file, as a second descriptor
     kill SERIAL PID            SIGKILL for a process, if it is still ours
 
@@ -59,7 +59,7 @@ REPORT = struct.Struct("<cQii")
 READY, UNUSABLE, STARTED, ENDED, FAILED, WARNING = b"r", b"u", b"s", b"e", b"f", b"w"
 LONGEST_TEXT = 1000
 FDS_SPACE = _socket.CMSG_SPACE(8)  # two descriptors
-PACKET = 1 << 22  # more than any packet that fits into a socket's buffer
+PACKET = 1 << 14  # the longest packet; room for it is made, and touched, for each one
 
 _COERCED = ("C.UTF-8", "C.utf8", "UTF-8")
 _IGNORED = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP)
@@ -180,13 +180,15 @@ def foreign_modules() -> list[tuple[ModuleType, str]]:
 # --- Being a program --------------------------------------------------------------------------------------------------
 
 
-def set_environ(wanted: Mapping[str, str]) -> None:
+def set_environ(wanted: Mapping[bytes, bytes]) -> None:
     """Make ``os.environ``, and what programs run from here get, exactly this; the object stays the same."""
-    environ = os.environ
-    for name in [name for name in environ if name not in wanted]:
+    environ = os.environb
+    # What both mappings are views of: comparing by way of them takes its time over each variable.
+    present: dict[bytes, bytes] = vars(environ)["_data"]
+    for name in [name for name in present if name not in wanted]:
         del environ[name]
     for name, value in wanted.items():
-        if environ.get(name) != value:
+        if present.get(name) != value:
             environ[name] = value
 
 
@@ -563,7 +565,7 @@ def _note(_number: int, _frame: FrameType | None) -> None:
     """SIGCHLD is caught so that it writes to the wake-up pipe."""
 
 
-def environ_of(data: bytes, files: Sequence[int] = ()) -> dict[str, str]:
+def environ_of(data: bytes, files: Sequence[int] = ()) -> dict[bytes, bytes]:
     """An environment as it travels, with what Python itself added when this process was started (PEP 538).
 
     Args:
@@ -572,9 +574,9 @@ def environ_of(data: bytes, files: Sequence[int] = ()) -> dict[str, str]:
     """
     for fd in files:
         data = os.pread(fd, os.fstat(fd).st_size, 0)
-    environ = dict(item.split("=", 1) for item in os.fsdecode(data).split("\0") if item)
-    if _coerced is not None and not environ.get("LC_ALL"):
-        environ.setdefault("LC_CTYPE", _coerced)
+    environ: dict[bytes, bytes] = dict([item.split(b"=", 1) for item in data.split(b"\0") if item])
+    if _coerced is not None and not environ.get(b"LC_ALL"):
+        environ.setdefault(b"LC_CTYPE", os.fsencode(_coerced))
     return environ
 
 
