@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support import Server, call, tool
+from ucspi_env.tools import _zygote, _zygote_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -321,6 +323,15 @@ def test_options_that_make_no_sense_together_are_refused(words: tuple[str, ...])
     )
     assert ended.returncode == 100
     assert re.match(r"tcpserver: option [a-z-]+ (needs option|takes a number|and option)", ended.stderr)
+
+
+@pytest.mark.parametrize(
+    "environ", [{}, {b"A": b""}, {b"A": b"=x=", b"B": b""}, {b"A\xff": b"\xe4 \n", b"B": b"\xc3\xa4"}]
+)
+def test_an_environment_arrives_as_it_was_sent(environ: dict[bytes, bytes]) -> None:
+    data = _zygote.pack_environ(environ)
+    assert _zygote_child.environ_of(data) == environ
+    assert _zygote_child.text_of(data) == {os.fsdecode(name): os.fsdecode(value) for name, value in environ.items()}
 
 
 @pytest.mark.parametrize("counted", [True, False], ids=["as the kernel counts", "as listed"])

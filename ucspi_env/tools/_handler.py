@@ -24,7 +24,7 @@ from ucspi_env._session import Session, serve
 if TYPE_CHECKING:
     import signal as _signal
     from _socket import socket
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from types import CodeType, ModuleType
     from typing import Any, NoReturn, TextIO
 else:
@@ -159,7 +159,7 @@ class _Streams:
 
 
 def work(
-    function: Callable[[Session], object], channel: socket, done: socket, most: int, protocol: ModuleType
+    function: Callable[[Session], object], channel: socket, done: int, most: int, protocol: ModuleType
 ) -> NoReturn:
     """Serve up to ``most`` connections from ``channel``, then end.
 
@@ -183,8 +183,8 @@ def work(
         os.umask(mask)
         sys.stderr = sys.__stderr__ = stderr  # type: ignore[misc,assignment]
         os.environ, os.environb = environments
-        environ = protocol.environ_of(packet[protocol.REQUEST.size :], fds[1:])
-        protocol.set_environ(environ)
+        environ = protocol.whole(packet[protocol.REQUEST.size :], fds[1:])
+        protocol.set_environ(protocol.environ_of(environ))
         protocol.close(fds)
         streams = _Streams(stdin, stdout)
         most -= 1
@@ -200,20 +200,14 @@ def work(
         protocol.flush(stderr)
         _, serial = protocol.REQUEST.unpack_from(packet)
         try:
-            done.send(protocol.REPORT.pack(protocol.ENDED, serial, state.pid, status << 8))
+            os.write(done, protocol.REPORT.pack(protocol.ENDED, serial, state.pid, status << 8))
         except OSError:  # tcpserver has ended while this connection lived on
             protocol.leave(status)
 
 
-def _decoded(environ: Mapping[bytes, bytes]) -> dict[str, str]:
-    """Variables as text, all decoded at once: one by one takes several times as long."""
-    words = os.fsdecode(b"\0".join([*environ, *environ.values()])).split("\0")
-    return dict(zip(words, words[len(environ) :], strict=False))
-
-
 def _serve(
     function: Callable[[Session], object],
-    environ: Mapping[bytes, bytes],
+    environ: bytes,
     streams: _Streams,
     state: _State,
     protocol: ModuleType,
@@ -222,7 +216,7 @@ def _serve(
     try:
         try:
             # Of descriptor 0 alone: it is a connected socket, and the raw environment is not this connection's.
-            connection = identify(_decoded(environ), Facts({0: observe_descriptor(0)}))
+            connection = identify(protocol.text_of(environ), Facts({0: observe_descriptor(0)}))
         except UCSPIError as error:
             sys.stderr.write(f"{sys.argv[0]}: fatal: {error}\n")
             return 111
