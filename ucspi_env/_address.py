@@ -101,9 +101,11 @@ def parse_port(text: str) -> int:
     Raises:
         ValueError: it is not a port.
     """
-    if not (0 < len(text) <= 5 and _DIGITS.issuperset(text)) or int(text) > 65535:
-        raise ValueError("is not a port (0 to 65535)")
-    return int(text)
+    if 0 < len(text) <= 5 and _DIGITS.issuperset(text):
+        port = int(text)
+        if port <= 65535:
+            return port
+    raise ValueError("is not a port (0 to 65535)")
 
 
 def split_port(text: str) -> "tuple[str, str | None]":
@@ -120,6 +122,11 @@ def split_port(text: str) -> "tuple[str, str | None]":
         address, _, port = text.partition(":")
         return address, port
     return text, None
+
+
+def is_unspecified(ip: "IPAddress") -> bool:
+    """Whether it is 0.0.0.0 or ::, which is no end of any connection; ipaddress compares objects to find out."""
+    return not int(ip)
 
 
 def normalised(ip: "IPAddress") -> "IPAddress":

@@ -16,7 +16,7 @@ Step 5  A pipe, terminal or unnamed pair: the first claim with a proof of freshn
 Step 6  No proof: the claim that PROTO points at, "unconfirmed". Nothing at all: an error, never an invented peer.
 """
 
-from ucspi_env._address import parse_port, split_port
+from ucspi_env._address import is_unspecified, parse_port, split_port
 from ucspi_env._model import Connection, Endpoint, UnixPeer
 from ucspi_env._variables import (
     ADDR,
@@ -111,7 +111,7 @@ class _Case:
     def with_kernel(self, socket: "Descriptor", kernel_dialect: str = "inetd") -> "Connection":
         peer, local = socket.peername, socket.sockname
         assert isinstance(peer, Endpoint)  # noqa: S101 - what Facts.connected promises
-        here = local if isinstance(local, Endpoint) and not local.ip.is_unspecified else None
+        here = local if isinstance(local, Endpoint) and not is_unspecified(local.ip) else None
         transport: Transport = "udp" if socket.type == "dgram" else "tcp"
         tcp = self.claims.get("TCP")
 
