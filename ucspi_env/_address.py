@@ -22,6 +22,8 @@ _ZONE_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWX
 _MAX_ZONE = 15  # IF_NAMESIZE less the NUL
 _MAPPED = 0xFFFF
 _MAPPED_START = "::ffff:"
+_REMEMBERED = 64  # texts: a server's own addresses, and a few of its callers'
+_parsed: "dict[str, tuple[IPAddress, str | None]]" = {}
 
 
 def parse_ip(text: str) -> "tuple[IPAddress, str | None]":
@@ -37,6 +39,17 @@ def parse_ip(text: str) -> "tuple[IPAddress, str | None]":
     Raises:
         ValueError: it is not an address.
     """
+    # One connection brings each of its two addresses several times: by variables and by the kernel.
+    found = _parsed.get(text)
+    if found is None:
+        found = _parse_ip(text)
+        if len(_parsed) >= _REMEMBERED:
+            _parsed.clear()
+        _parsed[text] = found
+    return found
+
+
+def _parse_ip(text: str) -> "tuple[IPAddress, str | None]":
     if len(text) > MAX_TEXT:
         raise ValueError("is too long for an IP address")
     if text.startswith("[") and text.endswith("]"):
@@ -88,9 +101,11 @@ def parse_port(text: str) -> int:
     Raises:
         ValueError: it is not a port.
     """
-    if not (0 < len(text) <= 5 and _DIGITS.issuperset(text)) or int(text) > 65535:
-        raise ValueError("is not a port (0 to 65535)")
-    return int(text)
+    if 0 < len(text) <= 5 and _DIGITS.issuperset(text):
+        port = int(text)
+        if port <= 65535:
+            return port
+    raise ValueError("is not a port (0 to 65535)")
 
 
 def split_port(text: str) -> "tuple[str, str | None]":
@@ -107,6 +122,11 @@ def split_port(text: str) -> "tuple[str, str | None]":
         address, _, port = text.partition(":")
         return address, port
     return text, None
+
+
+def is_unspecified(ip: "IPAddress") -> bool:
+    """Whether it is 0.0.0.0 or ::, which is no end of any connection; ipaddress compares objects to find out."""
+    return not int(ip)
 
 
 def normalised(ip: "IPAddress") -> "IPAddress":

@@ -16,7 +16,7 @@ Step 5  A pipe, terminal or unnamed pair: the first claim with a proof of freshn
 Step 6  No proof: the claim that PROTO points at, "unconfirmed". Nothing at all: an error, never an invented peer.
 """
 
-from ucspi_env._address import parse_port, split_port
+from ucspi_env._address import is_unspecified, parse_port, split_port
 from ucspi_env._model import Connection, Endpoint, UnixPeer
 from ucspi_env._variables import (
     ADDR,
@@ -111,7 +111,7 @@ class _Case:
     def with_kernel(self, socket: "Descriptor", kernel_dialect: str = "inetd") -> "Connection":
         peer, local = socket.peername, socket.sockname
         assert isinstance(peer, Endpoint)  # noqa: S101 - what Facts.connected promises
-        here = local if isinstance(local, Endpoint) and not local.ip.is_unspecified else None
+        here = local if isinstance(local, Endpoint) and not is_unspecified(local.ip) else None
         transport: Transport = "udp" if socket.type == "dgram" else "tcp"
         tcp = self.claims.get("TCP")
 
@@ -346,9 +346,9 @@ class _Case:
         if kernel is not None:
             peer, here = kernel
             if evidence != "operator":
-                remote = Endpoint(peer.ip, peer.port, peer.zone or remote.zone, remote.host, remote.info)
+                remote = _named(peer, peer.zone or remote.zone, remote.host, remote.info)
             if here is not None:
-                local = Endpoint(here.ip, here.port, here.zone, local.host if local else None)
+                local = _named(here, here.zone, local.host if local else None)
         self.problems.extend(claim.problems)
         if contradictions:
             for other in self.claims.values():
@@ -485,6 +485,13 @@ def _families(environ: "Mapping[str, str]") -> "list[Family]":
     found += [prefixed(name[: -len(_SOCAT_SUFFIX)]) for name in environ if name.endswith(_SOCAT_SUFFIX)]
     found.append(SSH)
     return found
+
+
+def _named(end: "Endpoint", zone: "str | None", host: "str | None", info: "str | None" = None) -> "Endpoint":
+    """An endpoint as the kernel knows it, with what only variables tell."""
+    if zone == end.zone and host is None and info is None:
+        return end
+    return Endpoint(end.ip, end.port, zone, host, info)
 
 
 def _order(proto: "str | None", present: "Sequence[str]") -> "tuple[str, ...]":

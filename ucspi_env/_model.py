@@ -127,7 +127,12 @@ class Endpoint(Value):
             raise ValueError(msg)
         if not (zone and isinstance(ip, IPv6Address) and ip.is_link_local):
             zone = None
-        self._set(ip=ip, port=port, zone=zone, host=host, info=info)
+        put = object.__setattr__  # as `_set`, without a dictionary: two or more are made for each connection
+        put(self, "ip", ip)
+        put(self, "port", port)
+        put(self, "zone", zone)
+        put(self, "host", host)
+        put(self, "info", info)
 
     @classmethod
     def parse(cls, text: str) -> "Self":

@@ -4,7 +4,7 @@ A family is a set of names that belong together: ``TCPREMOTEIP`` with ``TCPREMOT
 Several programs share a family; which program it was is a question for `ucspi_env._dialects`.
 """
 
-from ucspi_env._address import parse_ip, parse_port, plausible_host, plausible_info, shown, split_port
+from ucspi_env._address import is_unspecified, parse_ip, parse_port, plausible_host, plausible_info, shown, split_port
 from ucspi_env._model import Endpoint, Problem, Value
 
 TYPE_CHECKING = False
@@ -152,7 +152,11 @@ class Claim:
 
     def agrees_with(self, peer: "Endpoint") -> bool:
         """Whether this is the same peer: same address, and the same port where the claim has one."""
-        return self.remote is not None and self.remote.ip == peer.ip and self.remote.port in (None, peer.port)
+        remote = self.remote
+        if remote is None or remote.port not in (None, peer.port):
+            return False
+        # The same text is parsed once, so that the same address is mostly the same object.
+        return remote.ip is peer.ip or remote.ip == peer.ip
 
 
 def read_claim(family: "Family", environ: "Mapping[str, str]") -> "Claim | None":
@@ -192,7 +196,7 @@ def _read_ip(claim: "Claim", text: str, environ: "Mapping[str, str]") -> "tuple[
 
         claim.error = _findings.unusable(environ, claim.family.remote_ip, str(error))
         return None
-    if ip.is_unspecified:
+    if is_unspecified(ip):
         from ucspi_env import _findings
 
         claim.error = _findings.unknown_address(environ, claim.family.remote_ip)
@@ -283,7 +287,7 @@ def _read_local(claim: "Claim", environ: "Mapping[str, str]") -> "Endpoint | Non
 
         claim.problems.append(_findings.bad_local(environ, family.local_ip, str(error)))
         return None
-    if ip.is_unspecified:  # the listener's address, not this connection's
+    if is_unspecified(ip):  # the listener's address, not this connection's
         return None
     if zone is None and claim.remote is not None and ip.version == 6 and ip.is_link_local:
         zone = claim.remote.zone

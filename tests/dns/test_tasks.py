@@ -309,6 +309,21 @@ def test_gather_of_nothing_is_nothing() -> None:
     assert complete(nothing) == []
 
 
+def test_what_is_watched_is_told_of_each_time_and_stays_watched(
+    selector: selectors.BaseSelector, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    heard: list[bytes] = []
+    tasks = Tasks(selector)
+    tasks.watch(pair[0].fileno(), lambda: heard.append(pair[0].recv(1)))
+    pair[1].send(b"ab")
+    for _ in range(2):
+        for key, _ in selector.select(LATE):
+            tasks.on_event(*key.data)
+    assert heard == [b"a", b"b"]
+    assert selector.select(0) == []
+    assert tasks.next_deadline() is None
+
+
 def test_gather_closes_its_tasks_when_it_is_closed(pair: tuple[socket.socket, socket.socket]) -> None:
     closing = Closing(pair[0])
     task = gather(closing.task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support import Server, call, tool
+from ucspi_env.tools import _zygote, _zygote_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -321,3 +323,39 @@ def test_options_that_make_no_sense_together_are_refused(words: tuple[str, ...])
     )
     assert ended.returncode == 100
     assert re.match(r"tcpserver: option [a-z-]+ (needs option|takes a number|and option)", ended.stderr)
+
+
+@pytest.mark.parametrize(
+    "environ", [{}, {b"A": b""}, {b"A": b"=x=", b"B": b""}, {b"A\xff": b"\xe4 \n", b"B": b"\xc3\xa4"}]
+)
+def test_an_environment_arrives_as_it_was_sent(environ: dict[bytes, bytes]) -> None:
+    data = _zygote.pack_environ(environ)
+    assert _zygote_child.environ_of(data) == environ
+    assert _zygote_child.text_of(data) == {os.fsdecode(name): os.fsdecode(value) for name, value in environ.items()}
+
+
+@pytest.mark.parametrize("counted", [True, False], ids=["as the kernel counts", "as listed"])
+@pytest.mark.parametrize("change", ["none", "more", "high", "hole", "fewer", "other", "all", "folder replaced"])
+def test_any_change_of_the_open_descriptors_is_seen(change: str, counted: bool) -> None:
+    """In a process of its own, since the descriptors of this one are pytest's; Linux counts them since 6.2."""
+    program = f"""
+        import os
+        spare = os.open("/dev/null", os.O_RDONLY)
+        hole = os.dup(spare)
+        from ucspi_env.tools._handler import _Descriptors
+        if not {counted}:
+            _Descriptors._count = lambda self: (*map(int, os.fstat(self._folder)[1:3]), 0)
+        os.close(hole)
+        found = _Descriptors()
+        match {change!r}:
+            case "more": os.dup(0)
+            case "high": os.dup2(0, 200)
+            case "hole": os.dup2(0, found._folder + 2)
+            case "fewer": os.close(spare)
+            case "other": os.dup2(spare, 200); os.close(spare)
+            case "all": os.closerange(0, 100)
+            case "folder replaced": os.dup2(spare, found._folder)
+        os._exit(found.same())
+    """
+    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=False, timeout=60)
+    assert ended.returncode == (change == "none")

@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import sys
 from typing import TYPE_CHECKING
 
-import ucspi_env
-
 # With these the first call costs what the second does.
-from ucspi_env import _facts, _identify, _networks  # noqa: F401  # pyright: ignore[reportUnusedImport]
+from ucspi_env import _networks  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from ucspi_env._errors import UCSPIError
+from ucspi_env._facts import Facts, observe_descriptor
+from ucspi_env._identify import identify
 from ucspi_env._session import Session, serve
 
 if TYPE_CHECKING:
     import signal as _signal
     from _socket import socket
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from types import CodeType, ModuleType
     from typing import Any, NoReturn, TextIO
 else:
@@ -32,6 +33,7 @@ else:
 __all__ = ["code_of", "load", "serve", "work"]
 
 _DESCRIPTORS = "/proc/self/fd"
+_NO_EVENTS = 0  # poll(2) tells of closed descriptors unasked
 _SIGNALS = tuple(sorted(_signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP}))
 
 
@@ -61,19 +63,57 @@ def code_of(function: object) -> CodeType | None:
     return getattr(function, "__code__", None)
 
 
+class _Descriptors:
+    """Which descriptors are open: those that were at the start, and no others?
+
+    Listing them costs as much as all other looks together, since the kernel makes an entry of /proc for each. Instead:
+    there are as many as before (since Linux 6.2 that is the size of the directory), and none of those is closed.
+    """
+
+    def __init__(self) -> None:
+        self._folder = os.open(_DESCRIPTORS, os.O_RDONLY | os.O_DIRECTORY)
+        self._numbers = self._list()
+        self._counted = self._count()
+        self._known = select.poll()
+        for number in map(int, self._numbers):
+            self._known.register(number, _NO_EVENTS)
+        for number in self._closed():  # the one that listing opens
+            self._known.unregister(number)
+
+    def same(self) -> bool:
+        try:
+            counted = self._count()
+            if not counted[-1]:
+                return self._list() == self._numbers
+        except OSError:  # the directory itself is closed
+            return False
+        return counted == self._counted and not self._closed()
+
+    def _closed(self) -> list[int]:
+        return [number for number, event in self._known.poll(0) if event & select.POLLNVAL]
+
+    def _count(self) -> tuple[int, int, int]:
+        found = os.fstat(self._folder)  # what it is as well: a handler may have put something else in its place
+        return found.st_dev, found.st_ino, found.st_size
+
+    def _list(self) -> frozenset[str]:
+        return frozenset(os.listdir(self._folder))
+
+
 class _State:
     """What must be the same after a connection as before, because nothing can put it back."""
 
     def __init__(self) -> None:
-        self._pid = os.getpid()
+        self.pid = os.getpid()
+        self._descriptors = _Descriptors()
         self._found = self._look()
 
     def clean(self) -> bool:
-        return self._look() == self._found and not self._children()
+        return self._descriptors.same() and self._look() == self._found and not self._children()
 
     def own_process(self) -> bool:
         """Whether this is the process itself, rather than one that a handler forked and that came back."""
-        return os.getpid() == self._pid
+        return os.getpid() == self.pid
 
     def _look(self) -> object:
         try:
@@ -83,7 +123,6 @@ class _State:
             log = (0, 0)
         return (
             log,
-            frozenset(os.listdir(_DESCRIPTORS)),
             tuple(map(_signal.getsignal, _SIGNALS)),
             _signal.pthread_sigmask(_signal.SIG_BLOCK, ()),
             _signal.getitimer(_signal.ITIMER_REAL)[0] > 0,
@@ -120,7 +159,7 @@ class _Streams:
 
 
 def work(
-    function: Callable[[Session], object], channel: socket, done: socket, most: int, protocol: ModuleType
+    function: Callable[[Session], object], channel: socket, done: int, most: int, protocol: ModuleType
 ) -> NoReturn:
     """Serve up to ``most`` connections from ``channel``, then end.
 
@@ -128,6 +167,7 @@ def work(
     end of this process, whose status is that connection's.
     """
     stdin, stdout, stderr = sys.stdin, sys.stdout, sys.stderr
+    environments = os.environ, os.environb
     home = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
     mask = os.umask(0o022)
     null = os.open(os.devnull, os.O_RDWR)
@@ -142,8 +182,9 @@ def work(
         os.fchdir(home)
         os.umask(mask)
         sys.stderr = sys.__stderr__ = stderr  # type: ignore[misc,assignment]
-        environ = protocol.environ_of(packet[protocol.REQUEST.size :], fds[1:])
-        protocol.set_environ(environ)
+        os.environ, os.environb = environments
+        environ = protocol.whole(packet[protocol.REQUEST.size :], fds[1:])
+        protocol.set_environ(protocol.environ_of(environ))
         protocol.close(fds)
         streams = _Streams(stdin, stdout)
         most -= 1
@@ -159,14 +200,14 @@ def work(
         protocol.flush(stderr)
         _, serial = protocol.REQUEST.unpack_from(packet)
         try:
-            done.send(protocol.REPORT.pack(protocol.ENDED, serial, os.getpid(), status << 8))
+            os.write(done, protocol.REPORT.pack(protocol.ENDED, serial, state.pid, status << 8))
         except OSError:  # tcpserver has ended while this connection lived on
             protocol.leave(status)
 
 
 def _serve(
     function: Callable[[Session], object],
-    environ: Mapping[str, str],
+    environ: bytes,
     streams: _Streams,
     state: _State,
     protocol: ModuleType,
@@ -174,8 +215,8 @@ def _serve(
     """Serve one connection; the exit status of a process that had done only this."""
     try:
         try:
-            # The environment as it came, since reading os.environ decodes each variable.
-            connection = ucspi_env.connection(environ, fd=0)
+            # Of descriptor 0 alone: it is a connected socket, and the raw environment is not this connection's.
+            connection = identify(protocol.text_of(environ), Facts({0: observe_descriptor(0)}))
         except UCSPIError as error:
             sys.stderr.write(f"{sys.argv[0]}: fatal: {error}\n")
             return 111

@@ -132,8 +132,10 @@ class Loop:
     def _timeout(self) -> float | None:
         if not self._reception.idle():
             return 0
-        times = [self._tasks.next_deadline(), self._paused_until, self._grace_ends, self._drain_ends]
-        due = min((at for at in times if at is not None), default=None)
+        due = self._tasks.next_deadline()
+        for at in (self._paused_until, self._grace_ends, self._drain_ends):
+            if at is not None and (due is None or at < due):
+                due = at
         return None if due is None else max(0.0, min(due - time.monotonic(), LONGEST_SLEEP))
 
     def _on_time(self, now: float) -> None:

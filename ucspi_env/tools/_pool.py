@@ -1,19 +1,18 @@
 """Pooled processes: each serves one connection after the other, never two (``--handler --reuse``).
 
 The zygote makes them; connections go to them directly, over a SOCK_SEQPACKET pair of their own, and all of them answer
-on one more, so that one system call hears of many. Which process gets a connection is decided here, when it is idle:
-nothing is ever queued behind a busy one.
+on one pipe, so that one system call hears of many: what is shorter than PIPE_BUF is written whole (pipe(7)). Which
+process gets a connection is decided here, when it is idle: nothing is ever queued behind a busy one.
 """
 
 from __future__ import annotations
 
+import os
 import random
 import socket
-import time
 from collections import deque
 
 from ucspi_env.tools import _zygote_child as protocol
-from ucspi_env.tools._tasks import Wait
 from ucspi_env.tools._zygote import Request, Watchdog, Zygote, pack_environ, send
 
 TYPE_CHECKING = False
@@ -22,10 +21,10 @@ if TYPE_CHECKING:
 
     from ucspi_env.tools._environments import Environ
     from ucspi_env.tools._launch import Reports
-    from ucspi_env.tools._tasks import Outcome, Task, Tasks
+    from ucspi_env.tools._tasks import Tasks
 
 JITTER = 10  # a process serves up to a tenth fewer connections than it may, so that they do not all end at once
-_LONG = 3600.0
+_REPORTS = 240  # of at most so many processes a read(2) hears
 
 
 class Worker:
@@ -71,17 +70,17 @@ class PoolLauncher:
         self._generation = 0
         self._queue: deque[tuple[int, bytes]] = deque()
         self._serial = 0
-        self._done: socket.socket  # from `start` on
-        self._workers_done: socket.socket
+        self._done: int  # from `start` on, as the next
+        self._workers_done: int
 
     def start(self, tasks: Tasks, reports: Reports) -> None:
         """As `Launcher.start`."""
         self._reports = reports
-        self._done, self._workers_done = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._done.setblocking(False)
+        self._done, self._workers_done = os.pipe()
+        os.set_blocking(self._done, False)
         self._zygote.start(tasks, reports)
         self._watchdog.start(tasks)
-        tasks.start(self._listen(), _surface)
+        tasks.watch(self._done, self._hear)
 
     def launch(self, fd: int, environ: Environ) -> int:
         """As `Launcher.launch`: with an idle process the answer comes at once."""
@@ -148,7 +147,7 @@ class PoolLauncher:
                 self._refuse(error)
 
         most = max(1, self._reuse - random.randrange(self._reuse // JITTER + 1))  # noqa: S311 - no secret
-        fds = (theirs.fileno(), self._workers_done.fileno())
+        fds = (theirs.fileno(), self._workers_done)
         self._coming += 1
         try:
             self._zygote.ask(Request(protocol.WORK, str(most).encode(), fds, started, failed))
@@ -199,24 +198,21 @@ class PoolLauncher:
 
     # --- Reports ------------------------------------------------------------------------------------------------------
 
-    def _listen(self) -> Task[None]:
-        while True:
-            if (yield Wait(time.monotonic() + _LONG, read=[self._done])):
-                self._hear()
-
     def _hear(self) -> None:
-        while True:
+        most = protocol.REPORT.size * _REPORTS
+        data = b""
+        while not data or len(data) == most:
             try:
-                report = self._done.recv(protocol.REPORT.size)
+                data = os.read(self._done, most)
             except BlockingIOError:
                 return
-            _, serial, pid, status = protocol.REPORT.unpack(report)
-            worker = self._workers.get(pid)
-            if worker is not None and worker.serial == serial:
-                worker.serial = None
-                self._watchdog.remove(pid)
-                self._reports.ended(pid, status)
-                self._offer(worker)
+            for _, serial, pid, status in protocol.REPORT.iter_unpack(data):
+                worker = self._workers.get(pid)
+                if worker is not None and worker.serial == serial:
+                    worker.serial = None
+                    self._watchdog.remove(pid)
+                    self._reports.ended(pid, status)
+                    self._offer(worker)
 
     def _on_end(self, pid: int, status: int) -> None:
         """A process has ended, by itself or not."""
@@ -234,7 +230,3 @@ class PoolLauncher:
         except OSError as error:
             if not self._workers and not self._coming:
                 self._refuse(error)
-
-
-def _surface(outcome: Outcome[None]) -> None:
-    outcome.result()

@@ -206,7 +206,7 @@ def gather(
 class Tasks:
     """Many tasks on one selector, which the owner polls.
 
-    The owner registers nothing for tasks itself: keys that are theirs have ``(task, sock)`` as ``data``, which goes to
+    The owner registers nothing for tasks itself: keys that are theirs have a pair as ``data``, which goes to
     `on_event`. It also calls `on_time` not later than `next_deadline`. A step costs the same however many there are.
     """
 
@@ -229,6 +229,16 @@ class Tasks:
         """
         self._resume(task, done, None)
 
+    def watch(self, file: int, ready: Callable[[], None]) -> None:
+        """Call ``ready`` whenever the descriptor ``file`` is readable, from now on.
+
+        For what is waited for all the time, and often: a task would be taken out of the selector for each event.
+
+        Raises:
+            OSError: the selector cannot watch it.
+        """
+        self._selector.register(file, _READ, (ready, file))
+
     def cancel(self, task: Task[Any]) -> None:
         """Forget a task without calling its ``done``; its ``finally`` clauses run. Harmless for one that has ended."""
         self._forget(task)
@@ -241,15 +251,18 @@ class Tasks:
             heappop(deadlines)
         return deadlines[0][0] if deadlines else None
 
-    def on_event(self, task: Task[Any], sock: socket) -> None:
-        """The selector said that ``sock`` is ready: its key's ``data`` is this ``(task, sock)`` pair.
+    def on_event(self, whose: Task[Any] | Callable[[], None], sock: Any) -> None:
+        """The selector said that ``sock`` is ready: its key's ``data`` is this pair.
 
         An event that an earlier one of the same select(2) has made stale is ignored.
         """
-        entry = self._waits.get(task)
+        if callable(whose):
+            whose()
+            return
+        entry = self._waits.get(whose)
         if entry is not None and sock in entry[0]:
-            self._forget(task)
-            self._resume(task, entry[1], [sock])
+            self._forget(whose)
+            self._resume(whose, entry[1], [sock])
 
     def on_time(self, now: float) -> None:
         """Resume the tasks whose deadline has passed at ``now``, each once."""

@@ -33,6 +33,8 @@ WINDOW = 32  # requests on their way at the same time: more would only wait in t
 MOST_TRIES = 3  # zygotes that one request may lose before it is given up
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
 _LONG = 3600.0  # seconds; tasks need some deadline
+# Numbers instead of enum's members, each of which is converted anew for each call.
+_SOL_SOCKET, _SCM_RIGHTS, _MSG_NOSIGNAL = int(socket.SOL_SOCKET), int(socket.SCM_RIGHTS), int(socket.MSG_NOSIGNAL)
 _SPARE_FD = 10  # above what file actions write to
 
 
@@ -401,28 +403,25 @@ def send(channel: socket.socket, head: bytes, payload: bytes, fds: Sequence[int]
     Raises:
         OSError: it cannot be sent; BlockingIOError if there is no room now.
     """
-
-    def put(data: bytes, fds: Sequence[int]) -> None:
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
-        channel.sendmsg([head, data], rights, socket.MSG_NOSIGNAL)
-
+    if len(head) + len(payload) <= protocol.PACKET:
+        _put(channel, head + payload, fds)
+        return
+    fd = os.memfd_create("environment")
     try:
-        put(payload, fds)
-    except OSError as error:
-        if error.errno != errno.EMSGSIZE:
-            raise
-        fd = os.memfd_create("environment")
-        try:
-            with open(fd, "wb", closefd=False) as file:
-                file.write(payload)
-            put(b"", (*fds, fd))
-        finally:
-            os.close(fd)
+        with open(fd, "wb", closefd=False) as file:
+            file.write(payload)
+        _put(channel, head, (*fds, fd))
+    finally:
+        os.close(fd)
+
+
+def _put(channel: socket.socket, data: bytes, fds: Sequence[int]) -> None:
+    channel.sendmsg((data,), ((_SOL_SOCKET, _SCM_RIGHTS, array.array("i", fds)),), _MSG_NOSIGNAL)
 
 
 def pack_environ(environ: Environ) -> bytes:
     """An environment as it travels."""
-    return b"\0".join([b"%b=%b" % variable for variable in environ.items()])
+    return b"\0".join([*environ, *environ.values()])
 
 
 def become_subreaper() -> None:

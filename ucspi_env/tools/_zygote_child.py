@@ -6,7 +6,7 @@ whatever is imported here would be there for the program too, and each page it c
 
 The channel is a SOCK_SEQPACKET pair on descriptor 3. Requests come one a packet, a kind and a serial number first:
 
-    run SERIAL name=value\0…   with the connection as a descriptor: one more process. What is too large for a packet
+    run SERIAL name\0…value\0…  with the connection as a descriptor: one more process. What is longer than `PACKET`
                                comes in a file, as a second descriptor
     kill SERIAL PID            SIGKILL for a process, if it is still ours
 
@@ -46,7 +46,7 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import CodeType, FrameType, ModuleType, TracebackType
-    from typing import Any, NoReturn, TypeAlias
+    from typing import Any, AnyStr, NoReturn, TypeAlias
 
     Dispositions: TypeAlias = Sequence[tuple[int, Any]]
     """Signals, and what `signal.signal` had to say about each."""
@@ -59,7 +59,7 @@ REPORT = struct.Struct("<cQii")
 READY, UNUSABLE, STARTED, ENDED, FAILED, WARNING = b"r", b"u", b"s", b"e", b"f", b"w"
 LONGEST_TEXT = 1000
 FDS_SPACE = _socket.CMSG_SPACE(8)  # two descriptors
-PACKET = 1 << 22  # more than any packet that fits into a socket's buffer
+PACKET = 1 << 14  # the longest packet; room for it is made, and touched, for each one
 
 _COERCED = ("C.UTF-8", "C.utf8", "UTF-8")
 _IGNORED = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP)
@@ -203,13 +203,15 @@ def foreign_modules() -> list[tuple[ModuleType, str]]:
 # --- Being a program --------------------------------------------------------------------------------------------------
 
 
-def set_environ(wanted: Mapping[str, str]) -> None:
+def set_environ(wanted: Mapping[bytes, bytes]) -> None:
     """Make ``os.environ``, and what programs run from here get, exactly this; the object stays the same."""
-    environ = os.environ
-    for name in [name for name in environ if name not in wanted]:
+    environ = os.environb
+    # What both mappings are views of: comparing by way of them takes its time over each variable.
+    present: dict[bytes, bytes] = vars(environ)["_data"]
+    for name in [name for name in present if name not in wanted]:
         del environ[name]
     for name, value in wanted.items():
-        if environ.get(name) != value:
+        if present.get(name) != value:
             environ[name] = value
 
 
@@ -416,7 +418,7 @@ class Handler:
         function = self.function
         live(lambda: self._handler.serve(function), self._handler.code_of(function), ())
 
-    def work(self, channel: _socket.socket, done: _socket.socket, most: int) -> NoReturn:
+    def work(self, channel: _socket.socket, done: int, most: int) -> NoReturn:
         """Be a pooled process: serve connections from ``channel``, one after the other."""
         self._handler.work(self.function, channel, done, most, _ourselves)
 
@@ -535,11 +537,13 @@ class Zygote:
         if self._collecting:
             gc.enable()
         if kind == WORK and isinstance(target, Handler):
-            channel, done = (_socket.socket(fileno=fd) for fd in fds)
-            return lambda: target.work(channel, done, int(rest))
+            for fd in fds:
+                os.set_inheritable(fd, False)  # not for what a handler may start
+            channel = _socket.socket(fileno=fds[0])
+            return lambda: target.work(channel, fds[1], int(rest))
         os.dup2(fds[0], 0)
         os.dup2(fds[0], 1)
-        set_environ(environ_of(rest, fds[1:]))
+        set_environ(environ_of(whole(rest, fds[1:])))
         close(fds)
         return target.run
 
@@ -586,19 +590,34 @@ def _note(_number: int, _frame: FrameType | None) -> None:
     """SIGCHLD is caught so that it writes to the wake-up pipe."""
 
 
-def environ_of(data: bytes, files: Sequence[int] = ()) -> dict[str, str]:
-    """An environment as it travels, with what Python itself added when this process was started (PEP 538).
+def whole(data: bytes, files: Sequence[int]) -> bytes:
+    """An environment as it travels.
 
     Args:
         data: the environment, if it fits into a packet.
         files: the descriptor of a file with it, if not.
     """
     for fd in files:
-        data = os.pread(fd, os.fstat(fd).st_size, 0)
-    environ = dict(item.split("=", 1) for item in os.fsdecode(data).split("\0") if item)
-    if _coerced is not None and not environ.get("LC_ALL"):
-        environ.setdefault("LC_CTYPE", _coerced)
+        return os.pread(fd, os.fstat(fd).st_size, 0)
+    return data
+
+
+def environ_of(data: bytes) -> dict[bytes, bytes]:
+    """What travelled as an environment, with what Python itself added when this process was started (PEP 538)."""
+    environ = _paired(data.split(b"\0")) if data else {}
+    if _coerced is not None and not environ.get(b"LC_ALL"):
+        environ.setdefault(b"LC_CTYPE", os.fsencode(_coerced))
     return environ
+
+
+def text_of(data: bytes) -> dict[str, str]:
+    """What travelled as an environment, as text: decoded at once, since one by one takes several times as long."""
+    return _paired(os.fsdecode(data).split("\0")) if data else {}
+
+
+def _paired(words: list[AnyStr]) -> dict[AnyStr, AnyStr]:
+    """The names stand first, then their values."""
+    return dict(zip(words, words[len(words) // 2 :], strict=False))
 
 
 _ourselves = sys.modules[__name__]  # a program has another __main__
