@@ -307,6 +307,7 @@ def test_term_hup_and_usr1_are_for_all(tcpserver: Callable[..., Server]) -> None
     server = tcpserver(*OPTIONS, "--drain", "3600", "127.0.0.1", "0", "sh", "-c", SAY_PARENT)
     with held(server.port, 5) as callers:
         server.signal(signal.SIGHUP)
+        server.wait_for_line("tcpserver: ok ", count=5)
         before = len([line for line in server.lines if "status: 5/40" in line])
         server.signal(signal.SIGUSR1)
         server.wait_for_line("status: 5/40", count=before + 1)
@@ -320,6 +321,7 @@ def test_term_hup_and_usr1_are_for_all(tcpserver: Callable[..., Server]) -> None
             caller.shutdown(socket.SHUT_WR)
             assert caller.recv(100) == b""
     assert server.wait() == 0
+    server.wait_for_silence()
     assert len([line for line in server.lines if line.startswith("tcpserver: end ")]) == 5
 
 

@@ -49,11 +49,16 @@ def default_signals(*, pipe: bool = True) -> None:
     Args:
         pipe: False leaves SIGPIPE ignored, for those who handle the error themselves.
     """
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    restore_interrupt()
     if pipe:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+
+
+def restore_interrupt() -> None:
+    """Let SIGINT end this process as it ends C programs, instead of raising KeyboardInterrupt somewhere."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def become(program: str, argv: Sequence[str], path: str | None = None) -> NoReturn:

@@ -55,9 +55,3 @@ def ignored() -> tuple[int, ...]:
     """The signals that this process ignores, which exec(2) would hand on; every other disposition it resets."""
     numbers = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
     return tuple(int(number) for number in numbers if signal.getsignal(number) == signal.SIG_IGN)
-
-
-def restore_interrupt() -> None:
-    """Let SIGINT end this process as it ends C programs, instead of raising KeyboardInterrupt somewhere."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -23,7 +23,7 @@ from __future__ import annotations
 import os
 
 from ucspi_env.tools._cdb import HEADER_SIZE, CdbError, Writer
-from ucspi_env.tools._exec import default_signals
+from ucspi_env.tools._exec import restore_interrupt
 from ucspi_env.tools._program import EXIT_TROUBLE, EXIT_USAGE, Stop, fatal, start, usage, write_line
 from ucspi_env.tools._rules import Compiler, RulesError, RuleSyntaxError, to_text
 
@@ -164,7 +164,7 @@ def _inconvertible(problems: list[str]) -> Stop:
 
 def run() -> NoReturn:
     """Be the program."""
-    default_signals()
+    restore_interrupt()
     start(main)
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 
 from ucspi_env._address import parse_ip
-from ucspi_env.tools._exec import default_signals
+from ucspi_env.tools._exec import restore_interrupt
 from ucspi_env.tools._program import Stop, start, usage, write_line
 from ucspi_env.tools._rules import Decision, RulesError
 from ucspi_env.tools._rulesfile import RulesFile, why_unreadable
@@ -69,7 +69,7 @@ def _report(decision: Decision) -> Iterator[str]:
 
 def run() -> NoReturn:
     """Be the program."""
-    default_signals()
+    restore_interrupt()
     start(main)
 
 

@@ -86,10 +86,10 @@ def serve(config: Config) -> int:
     Raises:
         Stop: something is missing for that.
     """
-    from ucspi_env.tools._exec import own_environ
+    from ucspi_env.tools._exec import own_environ, restore_interrupt
     from ucspi_env.tools._launch import hold_standard_descriptors, release_standard_streams, seal_descriptors
     from ucspi_env.tools._loop import SIGNALS
-    from ucspi_env.tools._signals import SignalWatch, restore_interrupt
+    from ucspi_env.tools._signals import SignalWatch
 
     hold_standard_descriptors()
     restore_interrupt()
