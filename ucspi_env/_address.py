@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 # "[" + 39 digits and colons + "%" + an interface name + "]:65535", with room for zero-padded IPv4 tails.
 MAX_TEXT = 96
-_DIGITS = frozenset("0123456789")
 # What if_indextoname(3) can give or a person may type, less what would end the address or start a path.
 _ZONE_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:@+=~")
 _MAX_ZONE = 15  # IF_NAMESIZE less the NUL
@@ -51,6 +50,8 @@ def parse_ip(text: str) -> "tuple[IPAddress, str | None]":
         if "." in text:
             # ipaddress refuses leading zeros in the IPv4 tail, DJB's tools write none but take them.
             head, _, tail = text.rpartition(":")
+            if head == "::ffff":  # as each TCP6REMOTEIP of an IPv4 peer
+                return _parse_ipv4(tail), None
             text = f"{head}:{_parse_ipv4(tail)}"
         ip = IPv6Address(text)
     except ValueError:
@@ -66,9 +67,12 @@ def _parse_ipv4(text: str) -> "IPv4Address":
     number = 0
     if len(octets) == 4:
         for octet in octets:
-            if not (0 < len(octet) <= 3 and _DIGITS.issuperset(octet)) or int(octet) > 255:
+            if not (len(octet) <= 3 and octet.isascii() and octet.isdigit()):
                 break
-            number = number << 8 | int(octet)
+            value = int(octet)
+            if value > 255:
+                break
+            number = number << 8 | value
         else:
             return IPv4Address(number)
     raise ValueError("is not an IP address")
@@ -80,9 +84,11 @@ def parse_port(text: str) -> int:
     Raises:
         ValueError: it is not a port.
     """
-    if not (0 < len(text) <= 5 and _DIGITS.issuperset(text)) or int(text) > 65535:
-        raise ValueError("is not a port (0 to 65535)")
-    return int(text)
+    if len(text) <= 5 and text.isascii() and text.isdigit():
+        port = int(text)
+        if port <= 65535:
+            return port
+    raise ValueError("is not a port (0 to 65535)")
 
 
 def split_port(text: str) -> "tuple[str, str | None]":
