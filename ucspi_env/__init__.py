@@ -16,7 +16,7 @@ first used.
 
 from ucspi_env._facts import Descriptor, Facts
 from ucspi_env._identify import identify
-from ucspi_env._model import Connection, Endpoint, Problem, UnixPeer
+from ucspi_env._model import Connection, Endpoint, Problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     )
     from ucspi_env._networks import Networks
     from ucspi_env._session import Session, client_session, serve
+    from ucspi_env._unix import UnixPeer
 
 __all__ = [
     "BadVariableError",
@@ -90,6 +91,7 @@ _LAZY = {
     "EnvChange": "_build",
     "Networks": "_networks",
     "Session": "_session",
+    "UnixPeer": "_unix",
     "build": "_build",
     "client_session": "_session",
     "dialect": "_dialects",

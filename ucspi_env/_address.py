@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 # "[" + 39 digits and colons + "%" + an interface name + "]:65535", with room for zero-padded IPv4 tails.
 MAX_TEXT = 96
-_DIGITS = frozenset("0123456789")
 # What if_indextoname(3) can give or a person may type, less what would end the address or start a path.
 _ZONE_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:@+=~")
 _MAX_ZONE = 15  # IF_NAMESIZE less the NUL
@@ -69,6 +68,8 @@ def _parse_ip(text: str) -> "tuple[IPAddress, str | None]":
         if "." in text:
             # ipaddress refuses leading zeros in the IPv4 tail, DJB's tools write none but take them.
             head, _, tail = text.rpartition(":")
+            if head == "::ffff":  # as each TCP6REMOTEIP of an IPv4 peer
+                return _parse_ipv4(tail), None
             text = f"{head}:{_parse_ipv4(tail)}"
         ip = IPv6Address(text)
     except ValueError:
@@ -84,7 +85,7 @@ def _parse_ipv4(text: str) -> "IPv4Address":
     number = 0
     if len(octets) == 4:
         for octet in octets:
-            if not (0 < len(octet) <= 3 and _DIGITS.issuperset(octet)):
+            if not (len(octet) <= 3 and octet.isascii() and octet.isdigit()):
                 break
             value = int(octet)
             if value > 255:
@@ -101,7 +102,7 @@ def parse_port(text: str) -> int:
     Raises:
         ValueError: it is not a port.
     """
-    if 0 < len(text) <= 5 and _DIGITS.issuperset(text):
+    if len(text) <= 5 and text.isascii() and text.isdigit():
         port = int(text)
         if port <= 65535:
             return port

@@ -8,7 +8,8 @@ from ucspi_env._address import djb_text, djb_text6, plausible_host, plausible_in
 from ucspi_env._dialects import PEER_VARIABLES
 from ucspi_env._dialects import dialect as find_dialect
 from ucspi_env._errors import DialectError
-from ucspi_env._model import Connection, Endpoint, UnixPeer, Value
+from ucspi_env._model import Connection, Endpoint, Value
+from ucspi_env._unix import UnixPeer
 from ucspi_env._variables import SSH
 
 TYPE_CHECKING = False

@@ -28,6 +28,7 @@ from ucspi_env._variables import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
     from ucspi_env._variables import Family
 
@@ -136,6 +137,10 @@ class Dialect(Value):
 
     def __repr__(self) -> str:
         return f"dialect({self.name!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By its name: the row it becomes is the table's own, and so are the families it writes.
+        return dialect, (self.name,)
 
 
 _PLAIN = Spelling()

@@ -1,7 +1,8 @@
 """What the kernel says, as a value: the other half of the evidence beside the environment.
 
 `Facts` is data. `Facts.observe` is the one place of the library that asks the operating system, and it asks no more
-than the decision can use: for the usual case, a connected INET socket on descriptor 0, that is three system calls.
+than the decision can use: for the usual case, a connected INET socket on descriptor 0, that is three system calls. What
+only /proc tells is in `ucspi_env._procfs`.
 """
 
 from ucspi_env._model import Endpoint, Value
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["Descriptor", "Facts"]
 
 _NOBODY_AT_ALL = 0xFFFFFFFF  # (uid_t)-1
-_SCAN_LIMIT = 256  # descriptors looked at: inherited ones have low numbers
 
 
 class Descriptor(Value):
@@ -101,7 +101,7 @@ class Facts(Value):
     ) -> None:
         self._set(
             fd=fd,
-            descriptors=tuple(sorted(dict(descriptors).items(), key=_number)),
+            descriptors=tuple(sorted(dict(descriptors).items())),
             pid=pid,
             ppid=ppid,
             grandparent=grandparent,
@@ -145,12 +145,18 @@ class Facts(Value):
                 or "UCSPI_TRUST" in os.environ
                 or (_loopback_pair(first) and "REMOTE_HOST" in os.environ)
             )
-            return cls(((fd, first),), fd=fd, duplicates=_duplicate_names() if doubtful else ())
+            if not doubtful:
+                return cls(((fd, first),), fd=fd)
+            from ucspi_env import _procfs
+
+            return cls(((fd, first),), fd=fd, duplicates=_procfs.duplicate_names())
+        from ucspi_env import _procfs
+
         descriptors = {fd: first}
         if fd == 0:
             descriptors[1] = observe_descriptor(1)
         if not descriptors.get(1, first).inet:
-            for number in _open_descriptors():
+            for number in _procfs.open_descriptors():
                 if number > 2 and number not in descriptors:
                     inherited = observe_descriptor(number)
                     if inherited.kind == "socket":
@@ -161,13 +167,9 @@ class Facts(Value):
             fd=fd,
             pid=os.getpid(),
             ppid=ppid,
-            grandparent=_parent_of(ppid),
-            duplicates=_duplicate_names(),
+            grandparent=_procfs.parent_of(ppid),
+            duplicates=_procfs.duplicate_names(),
         )
-
-
-def _number(item: "tuple[int, Descriptor]") -> int:
-    return item[0]
 
 
 def _loopback_pair(descriptor: "Descriptor") -> bool:
@@ -287,54 +289,3 @@ def _file_kind(fd: int) -> "Kind | None":
     if stat.S_ISREG(mode):
         return "file"
     return "other"
-
-
-def _open_descriptors() -> "list[int]":
-    import os
-
-    for folder in ("/proc/self/fd", "/dev/fd"):
-        try:
-            numbers = sorted(int(name) for name in os.listdir(folder) if name.isdigit())
-        except OSError:
-            continue
-        return numbers[:_SCAN_LIMIT]
-    return list(range(3, 16))
-
-
-def _parent_of(pid: int) -> "int | None":
-    try:
-        # "pid (name) state ppid …": the name may hold anything, parentheses too.
-        return int(_read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[1])
-    except (OSError, IndexError, ValueError):
-        return None
-
-
-def _duplicate_names() -> "dict[str, tuple[str, ...]]":
-    try:
-        entries = _read("/proc/self/environ").split(b"\0")
-    except OSError:
-        return {}
-    values: dict[bytes, list[bytes]] = {}
-    for entry in entries:
-        name, equals, value = entry.partition(b"=")
-        if equals:
-            values.setdefault(name, []).append(value)
-    return {
-        name.decode("utf-8", "surrogateescape"): tuple(value.decode("utf-8", "surrogateescape") for value in found)
-        for name, found in values.items()
-        if len(found) > 1
-    }
-
-
-def _read(path: str) -> bytes:
-    """A file of /proc, without the layers of open(), which cost more than the file."""
-    import os
-
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        parts: list[bytes] = []
-        while part := os.read(fd, 65536):
-            parts.append(part)
-        return b"".join(parts)
-    finally:
-        os.close(fd)

@@ -17,13 +17,13 @@ Step 6  No proof: the claim that PROTO points at, "unconfirmed". Nothing at all:
 """
 
 from ucspi_env._address import is_unspecified, parse_port, split_port
-from ucspi_env._model import Connection, Endpoint, UnixPeer
+from ucspi_env._model import Connection, Endpoint
 from ucspi_env._variables import (
     ADDR,
     HOST,
-    IPC_NAMES,
     NCAT,
     PROXY_PEER,
+    SOCAT_SUFFIX,
     SSH,
     SSL,
     TCP,
@@ -31,20 +31,18 @@ from ucspi_env._variables import (
     TCPADDR,
     TRUST,
     UDPADDR,
-    UNIX_NAMES,
     prefixed,
     read_claim,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from ucspi_env._facts import Descriptor, Facts
     from ucspi_env._model import Evidence, Problem, Transport
     from ucspi_env._variables import Claim, Family
 
-_SOCAT_SUFFIX = "_PEERADDR"
 _FIRST_HANDED_OVER = 3  # SD_LISTEN_FDS_START
 _FIRST_EPHEMERAL = 1024  # no system gives out a lower port where none is asked for
 _TRUSTS = ("kernel", "proxy")
@@ -70,10 +68,10 @@ def identify(environ: "Mapping[str, str]", facts: "Facts", *, trust: str = "kern
     if trust not in _TRUSTS:
         msg = f"trust={trust!r}: use one of {_TRUSTS}"
         raise ValueError(msg)
-    return _Case(environ, facts, proxied=trust == "proxy" or environ.get(TRUST) == "proxy").decide()
+    return Case(environ, facts, proxied=trust == "proxy" or environ.get(TRUST) == "proxy").decide()
 
 
-class _Case:
+class Case:
     """One environment under judgement."""
 
     def __init__(self, environ: "Mapping[str, str]", facts: "Facts", *, proxied: bool) -> None:
@@ -103,10 +101,9 @@ class _Case:
             if isinstance(handed_over.peername, Endpoint):
                 return self.with_kernel(handed_over, kernel_dialect="socket-activation")
             self.refuse_unconnected(_FIRST_HANDED_OVER)
-        caller = self.unix(handed_over or facts.descriptor(facts.fd))
-        if caller is not None:
-            return caller
-        return self.with_proof() or self.unconfirmed()
+        from ucspi_env import _hearsay
+
+        return _hearsay.decide(self, handed_over or facts.descriptor(facts.fd))
 
     def with_kernel(self, socket: "Descriptor", kernel_dialect: str = "inetd") -> "Connection":
         peer, local = socket.peername, socket.sockname
@@ -196,137 +193,6 @@ class _Case:
             return None
         return facts.descriptor(_FIRST_HANDED_OVER)
 
-    def unix(self, socket: "Descriptor | None") -> "Connection | None":
-        """Step 4: credentials, by the kernel where it has a named UNIX-domain socket, else by variables."""
-        environ = self.environ
-        proto = environ.get("PROTO")
-        announced = proto in ("UNIX", "IPC")
-        named = socket is not None and socket.family == "unix" and bool(socket.sockname or socket.peername)
-        proof = self.facts.pid is not None and environ.get("UNIXLOCALPID") == str(self.facts.pid)
-        # Beside a descriptor of another kind a claim of an IP peer weighs more than a PROTO that anyone may have left.
-        if not (named or proof or (announced and (socket is None or not self.claims))):
-            return None
-        dialect = "inetd"
-        uid = gid = pid = path = names = None
-        if announced or proof:
-            names = IPC_NAMES if proto == "IPC" and not proof else UNIX_NAMES
-            uid, gid, pid = (self.read_id(name) for name in names[:3])
-            path = environ.get(names[3]) or None
-            dialect = self.unix_dialect(names is IPC_NAMES)
-        elif environ.get("REMOTE_ADDR", "").startswith(("/", "@")):
-            path = environ["REMOTE_ADDR"]
-            dialect = "systemd"
-        evidence: Evidence = "proof" if proof else "unconfirmed"
-        if named and socket is not None:
-            evidence = "kernel"
-            if isinstance(socket.peername, str):
-                path = socket.peername or path
-            if socket.peercred is not None:
-                if uid is not None:
-                    evidence = "confirmed"
-                    if (uid, gid) != socket.peercred[1:]:
-                        evidence = "kernel"
-                        from ucspi_env import _findings
-
-                        name = names[0] if names is not None else ""
-                        self.problems.append(_findings.stale_user(environ, name, socket.peercred[1]))
-                pid, uid, gid = socket.peercred
-        for claim in self.claims.values():
-            if claim.remote is not None and claim.family is not SSH:
-                self.contradicted(claim, "the caller came over a UNIX-domain socket")
-        return Connection(
-            unix=UnixPeer(uid, gid, pid or None, path),
-            transport="unix",
-            raw_proto=proto,
-            dialect=dialect,
-            evidence=evidence,
-            problems=tuple(self.problems),
-        )
-
-    def with_proof(self) -> "Connection | None":
-        """Step 5: claims that only an up-to-date super-server can have made."""
-        return self.by_inherited_socket() or self.by_trust() or self.by_process() or self.by_gateway()
-
-    def by_inherited_socket(self) -> "Connection | None":
-        """A connected socket that leaked to the program, as ncat's and sslserver's do, and a claim of its peer."""
-        tcp = self.claims.get("TCP")
-        for _, inherited in self.facts.descriptors:
-            peer = inherited.peername
-            if not isinstance(peer, Endpoint):
-                continue
-            transport: Transport = "udp" if inherited.type == "dgram" else "tcp"
-            if tcp and tcp.remote and self.balancer() == (peer.ip, peer.port):
-                return self.answer(tcp, "proxy", transport, dialect="proxy")
-            for claim in self.claims.values():
-                if claim.remote and claim.remote.port is not None and claim.agrees_with(peer):
-                    here = inherited.sockname if isinstance(inherited.sockname, Endpoint) else None
-                    return self.answer(claim, "proof", transport, kernel=(peer, here))
-        return None
-
-    def by_trust(self) -> "Connection | None":
-        tcp = self.claims.get("TCP")
-        if not self.proxied or tcp is None or tcp.remote is None:
-            return None
-        return self.answer(tcp, "proxy", self.transport(TCP), contradictions=False)
-
-    def by_process(self) -> "Connection | None":
-        """A process id of ours beside the claim: socat's, systemd's."""
-        environ = self.environ
-        for name, claim in self.claims.items():
-            prefix = name.removesuffix(_SOCAT_SUFFIX)
-            if prefix != name and self.is_ours(environ.get(f"{prefix}_PID")):
-                if claim.remote is not None:
-                    return self.answer(claim, "proof", "tcp")
-                path = environ[claim.family.remote_ip]
-                if path.startswith(("/", "\\0", "<anon>")):  # socat's words for UNIX-domain callers
-                    path = "@" + path[2:] if path.startswith("\\0") else path
-                    return Connection(
-                        unix=UnixPeer(path=path if path[0] in "/@" else None),
-                        raw_proto=environ.get("PROTO"),
-                        dialect="socat",
-                        evidence="proof",
-                    )
-        addr = self.claims.get(ADDR.name)
-        pid = self.facts.pid
-        if addr is not None and addr.remote is not None and pid and environ.get("SYSTEMD_EXEC_PID") == str(pid):
-            return self.answer(addr, "proof", "tcp", dialect="systemd")
-        return None
-
-    def by_gateway(self) -> "Connection | None":
-        """CGI. GATEWAY_INTERFACE can be inherited like anything else, so this never comes without a problem.
-
-        Beside a claim of another peer it is no proof.
-        """
-        addr = self.claims.get(ADDR.name)
-        if addr is None or addr.remote is None or not self.environ.get("GATEWAY_INTERFACE"):
-            return None
-        alone = all(other.remote is None or other.agrees_with(addr.remote) for other in self.claims.values())
-        from ucspi_env import _findings
-
-        self.problems.append(_findings.web_server(self.environ, addr.remote))
-        evidence: Evidence = "proof" if alone and self.facts.pid is not None else "unconfirmed"
-        return self.answer(addr, evidence, "tcp", dialect="cgi")
-
-    def unconfirmed(self) -> "Connection":
-        """Step 6: nothing vouches for any of it; PROTO decides which family to name."""
-        for name in _order(self.environ.get("PROTO"), tuple(self.claims)):
-            claim = self.claims.get(name)
-            if claim is not None and claim.remote is not None:
-                return self.answer(claim, "unconfirmed", self.transport(claim.family))
-        login = self.claims.get(SSH.name)
-        announced = len(self.claims) > 1 or "PROTO" in self.environ
-        if login is not None and login.remote is not None and not announced and not self.interactive():
-            from ucspi_env import _findings
-
-            self.problems.append(_findings.ssh_session(self.environ, login.remote))
-            return self.answer(login, "unconfirmed", "tcp")
-        for claim in self.claims.values():
-            if claim.error is not None:
-                raise claim.error
-        from ucspi_env import _findings
-
-        raise _findings.nothing(self.environ, self.facts.fd, asked=bool(self.facts.descriptors))
-
     # -- the answer --
 
     def answer(
@@ -379,7 +245,7 @@ class _Case:
         tls: bool,
     ) -> "Connection":
         for name, values in self.facts.duplicates:
-            if name in _WATCHED:
+            if any(name in family.names for family in (TCP, SSL, TCPADDR, ADDR, HOST)):
                 from ucspi_env import _findings
 
                 used = "last" if name in self.appended else "first"
@@ -429,38 +295,6 @@ class _Case:
         except ValueError:
             return None
 
-    def is_ours(self, pid: "str | None") -> bool:
-        """Whether this is the id of this process, its parent, or its grandparent."""
-        facts = self.facts
-        return pid is not None and pid in [str(own) for own in (facts.pid, facts.ppid, facts.grandparent) if own]
-
-    def transport(self, family: "Family") -> "Transport":
-        """What variables say about the transport, where no descriptor tells."""
-        if family is NCAT:
-            return "udp" if self.environ.get("NCAT_PROTO") == "UDP" else "tcp"
-        udp = family is UDPADDR or (family in (TCP, TCP6) and self.environ.get("PROTO") == "UDP")
-        return "udp" if udp else "tcp"
-
-    def interactive(self) -> bool:
-        descriptor = self.facts.descriptor(self.facts.fd)
-        return descriptor is not None and descriptor.kind == "chr"
-
-    def read_id(self, name: str) -> "int | None":
-        text = self.environ.get(name)
-        if not text:
-            return None
-        if not (text.isascii() and text.isdigit() and len(text) <= 10):
-            from ucspi_env import _findings
-
-            self.problems.append(_findings.bad_id(self.environ, name))
-            return None
-        return int(text)
-
-    def unix_dialect(self, ipc: bool) -> str:
-        if ipc:
-            return "s6-ipcserver" if "IPCCONNNUM" in self.environ else "ucspi-ipc"
-        return "ucspi-unix" if "UNIXLOCALPID" in self.environ else "nosh"
-
 
 def _appended(facts: "Facts") -> "dict[str, str]":
     """What a PROXY wrapper added behind variables of the same names, as ucspi-pp does.
@@ -482,7 +316,7 @@ def _families(environ: "Mapping[str, str]") -> "list[Family]":
     if not ssl_first:
         found.append(SSL)
     found += (ADDR, HOST, NCAT)
-    found += [prefixed(name[: -len(_SOCAT_SUFFIX)]) for name in environ if name.endswith(_SOCAT_SUFFIX)]
+    found += [prefixed(name[: -len(SOCAT_SUFFIX)]) for name in environ if name.endswith(SOCAT_SUFFIX)]
     found.append(SSH)
     return found
 
@@ -492,21 +326,6 @@ def _named(end: "Endpoint", zone: "str | None", host: "str | None", info: "str |
     if zone == end.zone and host is None and info is None:
         return end
     return Endpoint(end.ip, end.port, zone, host, info)
-
-
-def _order(proto: "str | None", present: "Sequence[str]") -> "tuple[str, ...]":
-    """Names of families in the order of belief for one value of PROTO."""
-    prefixed_names = tuple(name for name in present if name not in _FIXED)
-    rest = ("TCPADDR", "TCP", "TCP6", "NCAT", *prefixed_names, "REMOTE_HOST", "REMOTE_ADDR", "SSL", "UDPADDR")
-    if proto and proto.startswith("SSL"):
-        return ("SSL", *rest)
-    if proto == "UDP":
-        return ("UDPADDR", *rest)
-    return rest
-
-
-_FIXED = frozenset(family.name for family in (TCP, TCP6, SSL, TCPADDR, UDPADDR, ADDR, HOST, NCAT, SSH))
-_WATCHED = frozenset(name for family in (TCP, SSL, TCPADDR, ADDR, HOST) for name in family.names)
 
 
 _TLS_DIALECTS = ("sslserver", "sslserver-e", "sslserver-ipv6", "stunnel", "tlswrapper")

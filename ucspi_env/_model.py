@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar, Literal, NoReturn, Self, TypeAlias
 
     from ucspi_env._address import IPAddress
+    from ucspi_env._unix import UnixPeer
 
     Evidence: TypeAlias = Literal["confirmed", "kernel", "operator", "proxy", "proof", "unconfirmed"]
     Severity: TypeAlias = Literal["error", "warning", "notice"]
@@ -231,28 +232,6 @@ class Endpoint(Value):
         if not scope_id and self.zone is not None and self.zone.isascii() and self.zone.isdigit():
             scope_id = int(self.zone)
         return str(self.ip), port, 0, scope_id
-
-
-class UnixPeer(Value):
-    """The caller on a UNIX-domain socket. Ids are the kernel's word (SO_PEERCRED) or the super-server's; 0 means root.
-
-    Attributes:
-        uid: effective user id, or None where it is not known.
-        gid: effective group id, or None.
-        pid: process id, or None.
-        path: the path (or ``@name``) that the client bound, chosen by the client; None where it bound none.
-    """
-
-    __slots__ = ("gid", "path", "pid", "uid")
-    uid: "int | None"
-    gid: "int | None"
-    pid: "int | None"
-    path: "str | None"
-
-    def __init__(
-        self, uid: "int | None" = None, gid: "int | None" = None, pid: "int | None" = None, path: "str | None" = None
-    ) -> None:
-        self._set(uid=uid, gid=gid, pid=pid, path=path)
 
 
 class Problem(Value):

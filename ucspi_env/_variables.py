@@ -5,7 +5,7 @@ Several programs share a family; which program it was is a question for `ucspi_e
 """
 
 from ucspi_env._address import is_unspecified, parse_ip, parse_port, plausible_host, plausible_info, shown, split_port
-from ucspi_env._model import Endpoint, Problem, Value
+from ucspi_env._model import Endpoint, Problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from ucspi_env._errors import BadVariableError
 
 
-class Family(Value):
+class Family:
     """The names of one family; None where it has no such variable.
 
     A family without a port variable does not tell the port, unless it is ``glued``: address and port in one text then.
+    The families of this table are told apart by identity, and nobody changes one. They are no `Value`, since a dozen of
+    those, made at each start, cost as much as a module.
     """
 
     __slots__ = (
@@ -32,15 +34,6 @@ class Family(Value):
         "remote_ip",
         "remote_port",
     )
-    name: str
-    remote_ip: str
-    remote_port: "str | None"
-    remote_host: "str | None"
-    remote_info: "str | None"
-    local_ip: "str | None"
-    local_port: "str | None"
-    local_host: "str | None"
-    glued: bool
 
     def __init__(
         self,
@@ -55,17 +48,15 @@ class Family(Value):
         *,
         glued: bool = False,
     ) -> None:
-        self._set(
-            glued=glued,
-            name=name,
-            remote_ip=remote_ip,
-            remote_port=remote_port,
-            remote_host=remote_host,
-            remote_info=remote_info,
-            local_ip=local_ip,
-            local_port=local_port,
-            local_host=local_host,
-        )
+        self.name = name
+        self.remote_ip = remote_ip
+        self.remote_port = remote_port
+        self.remote_host = remote_host
+        self.remote_info = remote_info
+        self.local_ip = local_ip
+        self.local_port = local_port
+        self.local_host = local_host
+        self.glued = glued
 
     @property
     def names(self) -> "tuple[str, ...]":
@@ -73,6 +64,9 @@ class Family(Value):
         return tuple(
             value for slot in self.__slots__ if slot not in ("name", "glued") and (value := getattr(self, slot))
         )
+
+
+SOCAT_SUFFIX = "_PEERADDR"
 
 
 def _ucspi(prefix: str) -> "Family":
@@ -95,8 +89,8 @@ def prefixed(prefix: str) -> "Family":
     Named by its variable and not by the prefix, which can be anything: ``TCP``, for a socat that is called so.
     """
     return Family(
-        f"{prefix}_PEERADDR",
-        f"{prefix}_PEERADDR",
+        f"{prefix}{SOCAT_SUFFIX}",
+        f"{prefix}{SOCAT_SUFFIX}",
         f"{prefix}_PEERPORT",
         local_ip=f"{prefix}_SOCKADDR",
         local_port=f"{prefix}_SOCKPORT",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -60,20 +61,43 @@ def test_importing_and_asking_stays_lean() -> None:
     assert not heavy & set(done.stdout.split())
 
 
-def test_the_usual_connection_imports_no_more_than_the_decision() -> None:
-    """Each module, `__future__` too, is on every connection's path; ``TCPLOCALHOST=0`` is ``tcpserver -l0``."""
+def modules_of(question: str, stdin: int = subprocess.DEVNULL, environ: dict[str, str] | None = None) -> list[str]:
+    """What asking ``question`` in a fresh interpreter imports of the package, and `__future__`."""
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import ucspi_env\n"
-        "environ = {'PROTO': 'TCP', 'TCPREMOTEIP': '192.0.2.1', 'TCPREMOTEPORT': '1', 'TCPLOCALHOST': '0'}\n"
-        "ucspi_env.remote(environ)\n"
-        "print(*(name for name in sys.modules if name.startswith('ucspi_env.') or name == '__future__'))\n"
+        f"import sys; sys.path.insert(0, sys.argv[1]); import ucspi_env; {question}\n"
+        "found = [name for name in sys.modules if name.startswith('ucspi_env.') or name == '__future__']\n"
+        "print(*found, file=sys.stderr)"  # standard output may be anything
     )
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", code, str(ROOT)], capture_output=True, text=True, check=True
+        [sys.executable, "-I", "-S", "-c", code, str(ROOT)],
+        stdin=stdin,
+        stderr=subprocess.PIPE,
+        env=environ or {},
+        text=True,
+        check=True,
     )
+    return sorted(name.removeprefix("ucspi_env.") for name in done.stderr.split())
 
-    path = ("_address", "_facts", "_identify", "_model", "_variables")
-    assert sorted(done.stdout.split()) == [f"ucspi_env.{name}" for name in path]
+
+PATH = ["_address", "_facts", "_identify", "_model", "_variables"]
+
+
+def test_the_usual_connection_imports_no_more_than_the_decision() -> None:
+    """Each module, `__future__` too, is on every connection's path; ``TCPLOCALHOST=0`` is ``tcpserver -l0``."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as caller:
+        connected = listener.accept()[0]
+        ip, port = caller.getsockname()
+        environ = {"PROTO": "TCP", "TCPREMOTEIP": ip, "TCPREMOTEPORT": str(port), "TCPLOCALHOST": "0"}
+        with connected:
+            imported = modules_of("ucspi_env.remote()", connected.fileno(), environ)
+
+    assert imported == PATH
+
+
+def test_variables_alone_import_what_weighs_them_too() -> None:
+    environ = {"PROTO": "TCP", "TCPREMOTEIP": "192.0.2.1", "TCPREMOTEPORT": "1", "TCPLOCALHOST": "0"}
+
+    assert modules_of(f"ucspi_env.remote({environ})") == sorted([*PATH, "_hearsay"])
 
 
 def test_importing_says_and_changes_nothing() -> None:

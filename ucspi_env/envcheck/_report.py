@@ -300,11 +300,11 @@ def json_text(data: object, indent: int | None = None) -> str:
 
 def _decoded(data: Any) -> Any:
     if isinstance(data, dict):
-        members: dict[Any, Any] = data
+        members: dict[Any, Any] = data  # pyright: ignore[reportUnknownVariableType]
         return {_decoded(name): _decoded(value) for name, value in members.items()}
     if isinstance(data, (list, tuple)):
-        values: Iterable[Any] = data
-        return [_decoded(value) for value in values]
+        values: Iterable[Any] = data  # pyright: ignore[reportUnknownVariableType]
+        return [_decoded(value) for value in values]  # pyright: ignore[reportUnknownVariableType]
     if isinstance(data, str) and not data.isascii():
         return data.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return data

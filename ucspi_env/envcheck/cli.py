@@ -388,7 +388,7 @@ def _default_local(remote: Endpoint) -> str:
 
 def _unix_caller() -> Connection:
     """A UNIX-domain caller: this very process."""
-    from ucspi_env._model import UnixPeer
+    from ucspi_env._unix import UnixPeer
 
     return Connection(unix=UnixPeer(os.geteuid(), os.getegid(), os.getpid()), transport="unix")
 
