@@ -1,5 +1,5 @@
 # make demo    start the bundled tcpserver, call it over IPv4 and IPv6, compare its answers with the kernel's
-# make test    ruff, mypy --strict, pytest
+# make test    ruff, mypy --strict, pyright, pytest
 # make docs-test   the commands of all pages, and what they print; a part of make test
 # make bench   the benchmarks, beside the programs of other packages that are installed; draws docs/benchmarks.svg again
 # make fuzz    any bytes to every parser, FUZZ seconds for each; guided by coverage where atheris can be installed
@@ -32,6 +32,7 @@ lint: $(VENV)/.tools
 
 typing: $(VENV)/.tools
 	$(RUN) -m mypy
+	$(VENV)/bin/pyright --pythonpath $(RUN)
 
 pytest: $(VENV)/.tests
 	$(RUN) -Im pytest -n auto $(PYTEST)

@@ -76,6 +76,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("needs the superuser")
 
 
+@pytest.fixture
+def users_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python as users have it: scripts and handlers import what lies beside them, and print by way of a buffer."""
+    for name in ("PYTHONSAFEPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture(scope="session")
 def peer() -> Callable[[str], str]:
     """The path of another package's program: ``peer("socat")``, ``peer("ucspi-tcp/tcpserver")``."""

@@ -19,7 +19,10 @@ from tests.tcpserver.faults import injected
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="--preload and --handler need Linux")
+pytestmark = [
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="--preload and --handler need Linux"),
+    pytest.mark.usefixtures("users_python"),
+]
 
 PRELOAD = ("--preload",)
 HANDLER = ("--handler",)

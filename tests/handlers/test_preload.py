@@ -85,17 +85,19 @@ def test_a_program_does_what_it_does_after_exec(tcpserver: Callable[..., Server]
     path = write_script(tmp_path, PROGRAMS[name])
     for module, text in MODULES.items():
         (tmp_path / module).write_text(text)
+    # What a program does not read makes the kernel reset the connection, and that may outrun what it has written.
+    sent = b"first\nsecond\n" if re.search(r"stdin|input|listening|read|recv", PROGRAMS[name]) else b""
     results = []
     for options in ((), ("--preload",)):
         server = tcpserver(*options, *OPTIONS, "127.0.0.1", "0", str(path), cwd=tmp_path)
         data = []
         for number in (1, 2):
-            data.append(call(server.port, send=b"first\nsecond\n").data)
+            data.append(call(server.port, send=sent).data)
             server.wait_for_line("tcpserver: end ", count=number)
         ends = [line.split()[3:] for line in server.lines if line.startswith("tcpserver: end ")]
         # What programs write to stderr in several pieces may have lines of the log in between, so: without those.
         server = tcpserver(*options, "-RHl0", "127.0.0.1", "0", str(path), cwd=tmp_path)
-        call(server.port, send=b"first\nsecond\n")
+        call(server.port, send=sent)
         server.signal(signal.SIGTERM)
         server.wait_for_silence()
         results.append((data, ends, [re.sub(r"0x[0-9a-f]+", "0x", line) for line in server.lines]))

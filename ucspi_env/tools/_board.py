@@ -300,11 +300,11 @@ class Estate:
         """How many slots are counted here."""
         return self._board.taken[SUPERVISOR]
 
-    def inherit(self, part: int) -> int:
+    def inherit(self, part: int) -> tuple[int, int]:
         """Take over the part of a worker that has died; its successor finds it empty.
 
         Returns:
-            How many slots are taken by nobody knows which process, or by none any more.
+            How many slots are taken by programs, and how many by nobody knows which process, or by none any more.
         """
         board = self._board
         with board.lock:
@@ -327,7 +327,7 @@ class Estate:
         if board.helpers[part]:
             self.helpers.add(board.helpers[part])
             board.helpers[part] = 0
-        return missing
+        return len(programs), missing
 
     def settle(self, children: Sequence[int]) -> tuple[int, list[float]]:
         """Find out what is still there. Not before all `helpers` have ended: programs are this process's children then.

@@ -64,9 +64,17 @@ class Metrics:
         """The numbers of this moment."""
         return list(self._cells)
 
+    def active(self) -> int:
+        """How many programs have been started and have not ended."""
+        return _active(self._cells)
+
     def waiting(self) -> int:
         """How many connections have been accepted and have no program yet."""
         return _waiting(self._cells)
+
+
+def _active(cells: Sequence[float] | MutableSequence[float] | memoryview[float]) -> int:
+    return int(cells[STARTED] - sum(cells[:_ENDED]))
 
 
 def _waiting(cells: Sequence[float] | MutableSequence[float] | memoryview[float]) -> int:
@@ -101,8 +109,7 @@ def _lines(cells: Sequence[float], limit: int) -> Iterator[str]:
     yield from counter("health_checks", HEALTH_CHECKS, "Connections by which a balancer tried us.")
     yield from counter("expired", EXPIRED, "Programs ended by --lifetime.")
     yield from counter("log_lines_dropped", LINES_DROPPED, "Log lines that could not be written.")
-    active = cells[STARTED] - sum(cells[:_ENDED])
-    yield from _family("active", "gauge", "Programs running.", ("", active))
+    yield from _family("active", "gauge", "Programs running.", ("", _active(cells)))
     yield from _family("waiting", "gauge", "Connections without a program yet.", ("", _waiting(cells)))
     yield from _family("limit", "gauge", "Programs that may run at once (-c).", ("", limit))
     count = 0.0

@@ -270,16 +270,21 @@ class Supervisor:
 
     def _died(self, worker: Worker, status: int) -> None:
         del self._workers[worker.pid]
+        programs, missing = self._estate.inherit(worker.part)
+        # What is not over is counted here from now on. It may have died between two counts of one event, so what it
+        # had noted of programs on the board is what counts. Those it had not noted `_settle` will find.
         counters = Metrics(self._board.cells(worker.part))
-        without = counters.waiting()
-        # Some of these may have a program all the same: they are counted here until `_settle` knows.
-        unknown = min(self._estate.inherit(worker.part), without)
-        counters.count(DROPPED, without - unknown)
-        counters.count(ACCEPTED, -unknown)
-        self._metrics.count(ACCEPTED, unknown)
+        active, waiting = counters.active(), counters.waiting()
+        counters.count(STARTED, -active)
+        counters.count(ACCEPTED, -active - waiting)
+        known = min(programs, active + waiting)
+        without = active + waiting - known
+        self._metrics.count(ACCEPTED, active + waiting)
+        self._metrics.count(STARTED, known)
+        self._metrics.count(DROPPED, max(0, without - missing))
         self._unsettled = True
-        for _, waiting, _ in self._asked:
-            waiting.discard(worker.pid)
+        for _, asked, _ in self._asked:
+            asked.discard(worker.pid)
         self._act()
         if self._kill_at is not None:
             return
@@ -330,7 +335,7 @@ class Supervisor:
             else:
                 seconds = self._estate.ended(pid, self._said(pid, status) if self._verbosity >= VERBOSE else None)
                 if seconds is not None:
-                    self._metrics.ended(seconds)
+                    self._ended(seconds)
         if self._unsettled and not self._estate.helpers:
             self._settle()
 
@@ -343,9 +348,14 @@ class Supervisor:
         waiting = self._metrics.waiting()
         there = [pid for pid in children() if pid not in self._workers and pid not in self._before]
         found, gone = self._estate.settle(there)
+        found = min(found, waiting)
         self._metrics.count(STARTED, found)
         self._metrics.count(DROPPED, waiting - found)
         for seconds in gone:  # ended, and were reaped, before they were ours
+            self._ended(seconds)
+
+    def _ended(self, seconds: float) -> None:
+        if self._metrics.active():  # else its worker had lived to count the end
             self._metrics.ended(seconds)
 
     def _stop(self) -> None:
