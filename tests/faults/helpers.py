@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,9 +26,13 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
 
 
 def states(parent: int) -> list[str]:
-    """The states of a process's children: S, R, Z (zombie) …"""
+    """The states of a process's children: S, R, Z (zombie) …; without those that are reaped while this looks."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in children]
+    found = []
+    for pid in children:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found.append(state(int(pid)))
+    return found
 
 
 def state(pid: int) -> str:

@@ -11,13 +11,13 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.faults.helpers import state, wait_until
 from tests.support import PATIENCE, Server, call, tool
 from tests.tcpserver.test_limits import COUNTING
 from tests.tcpserver.test_metrics import DENIED, OVER, ask, samples
@@ -53,15 +53,7 @@ def children(pid: int) -> list[int]:
 
 def sleeps(pid: int) -> bool:
     """Whether a process waits for something."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for something that is not announced."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        os.sched_yield()
+    return state(pid) == "S"
 
 
 def greeting(caller: socket.socket) -> bytes:
@@ -101,7 +93,7 @@ def kill(server: Server, worker: int) -> int:
                     fresh.append(pid)
         return bool(fresh)
 
-    until(come)
+    wait_until(come, "another worker is there")
     return fresh[0]
 
 
@@ -135,7 +127,7 @@ def test_every_worker_accepts(tcpserver: Callable[..., Server]) -> None:
         parent = int(call(server.port).data)
         assert parent in workers - seen
         seen.add(parent)
-        until(lambda parent=parent: sleeps(parent))  # type: ignore[misc]  # so it does not hold the lock
+        wait_until(lambda parent=parent: sleeps(parent), "it waits")  # type: ignore[misc]  # so it does not hold the lock
         os.kill(parent, signal.SIGSTOP)
     for worker in workers:
         os.kill(worker, signal.SIGCONT)
@@ -261,12 +253,12 @@ def test_workers_killed_under_load_cost_only_callers_without_a_program(
     worker = children(server.pid)[0]
     for _ in range(10):
         served = answers.count(b"served\n")
-        until(lambda served=served: answers.count(b"served\n") > served + 5)  # type: ignore[misc]
+        wait_until(lambda served=served: answers.count(b"served\n") > served + 5, "callers are served")  # type: ignore[misc]
         worker = kill(server, worker)
     stop.set()
     for thread in callers:
         thread.join()
-    until(lambda: samples(ask(path))["active"] + samples(ask(path))["waiting"] == 0)
+    wait_until(lambda: samples(ask(path))["active"] + samples(ask(path))["waiting"] == 0, "all is over")
     found = samples(ask(path))
     assert found["accepted_total"] == sum(found[name] for name in (*DENIED, *OVER, "active", "waiting"))
     # Whose worker died before it knew of the program counts as dropped, though it may have been served.
@@ -300,7 +292,7 @@ def test_a_killed_supervisor_leaves_programs_and_no_worker(launcher: Callable[..
             return True
         return False
 
-    until(free)  # a process that ends closes the log before what it listens on
+    wait_until(free, "the port is free")  # a process that ends closes the log before what it listens on
 
 
 def test_term_hup_and_usr1_are_for_all(tcpserver: Callable[..., Server]) -> None:
