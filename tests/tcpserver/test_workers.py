@@ -19,6 +19,7 @@ import pytest
 
 from tests.faults.helpers import state, wait_until
 from tests.support import PATIENCE, Server, call, tool
+from tests.tcpserver.faults import injected
 from tests.tcpserver.test_limits import COUNTING
 from tests.tcpserver.test_metrics import DENIED, OVER, ask, samples
 from ucspi_env.tools._board import SUPERVISOR, Board, Estate, SharedLimits
@@ -336,6 +337,13 @@ def test_what_cannot_run_is_said_once(tmp_path: Path) -> None:
     assert ended.returncode == 111
     assert ended.stderr.startswith("tcpserver: fatal: unable to import nosuch:function: ModuleNotFoundError")
     assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.peer("strace")
+def test_a_worker_that_cannot_be_started_is_said_at_the_start() -> None:
+    command = [*injected("clone:error=EAGAIN:when=1"), "--workers", "2", "-RHl0", "127.0.0.1", "0", "true"]
+    ended = subprocess.run(command, capture_output=True, check=False, timeout=PATIENCE, text=True)
+    assert (ended.returncode, ended.stderr) == (111, "tcpserver: fatal: unable to start a worker: temporary failure\n")
 
 
 @pytest.mark.parametrize("count", ["0", "x", ""])

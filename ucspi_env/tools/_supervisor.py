@@ -137,7 +137,7 @@ class Supervisor:
         """Start the workers, one after the other, so that what is wrong is said once.
 
         Raises:
-            Stop: one of them has ended, and has said why.
+            Stop: one of them has ended, and has said why; or there can be no such process.
         """
         become_subreaper()
         self._before = set(children())
@@ -156,6 +156,8 @@ class Supervisor:
                         raise fatal("tcpserver", f"unable to start a worker: it was killed by signal {-status}")
                     raise Stop(status)
                 worker.channel.setblocking(False)
+        except OSError as error:
+            raise fatal("tcpserver", "unable to start a worker", error) from None
         finally:
             signal.signal(signal.SIGTERM, previous)
 
