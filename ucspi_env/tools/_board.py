@@ -188,6 +188,7 @@ class SharedLimits:
         self._pids = board.pids(part)
         self._free_rows: list[int] = []
         self._rows: dict[int, int] = {}  # of programs whose connection has not entered
+        self._owed = 0  # slots that are free and not yet given back
 
     @property
     def taken(self) -> int:
@@ -202,32 +203,35 @@ class SharedLimits:
         if ready + waiting >= WAITING_LIMIT:
             return False
         # A slot for everybody who was accepted earlier, by whomever: else a busy worker would starve another's callers.
+        if sum(board.taken) + sum(board.ready) < self._slots:
+            return True
         return self._room(lambda: sum(board.taken) + sum(board.ready))
 
     def free(self) -> bool:
         """Whether one more program may be started; if not, a slot that becomes free will wake this process."""
-        return self._room(lambda: sum(self._taken))
+        return sum(self._taken) < self._slots or self._room(lambda: sum(self._taken))
 
     def _room(self, needed: Callable[[], int]) -> bool:
-        if needed() < self._slots:
-            return True
+        self.settle()
         with self._board.lock:
             if needed() < self._slots:
                 return True
             self._board.sleeps[self._part] = 1
             return False
 
-    def take(self, said: Said | None = None) -> bool:
-        """Take a slot; False if none is free."""
+    def take(self, said: Said | None = None, most: int = 1) -> int:
+        """Take up to ``most`` slots and return how many there were."""
         taken = self._taken
         with self._board.lock:
-            count = sum(taken) + 1
-            if count > self._slots:
-                return False
-            taken[self._part] += 1
+            count = sum(taken)
+            got = min(most, self._slots - count)
+            if got <= 0:
+                return 0
+            taken[self._part] += got
             if said is not None:
-                said(count)
-        return True
+                for number in range(got):
+                    said(count + number + 1)
+        return got
 
     def running(self, pid: int, entry: int | None) -> None:
         """A slot that was taken has its program."""
@@ -236,18 +240,27 @@ class SharedLimits:
         self._pids[entry] = pid
 
     def give_back(self, pid: int, said: Said | None = None) -> None:
-        """A slot is free again."""
-        board = self._board
-        with board.lock:
-            self._taken[self._part] -= 1
-            if said is not None:
-                said(sum(self._taken))
-            sleepers = board.sleepers()
-        board.wake(sleepers)
+        """A slot is free again: for the others with `settle`, or at once where there is something to say."""
+        self._owed += 1
+        if said is not None:
+            self.settle(said)
         row = self._rows.pop(pid, None)
         if row is not None:
             self._pids[row] = 0
             self._free_rows.append(row)
+
+    def settle(self, said: Said | None = None) -> None:
+        """Let the others have the slots that were given back: all with one turn of the lock."""
+        if not self._owed:
+            return
+        board = self._board
+        with board.lock:
+            self._taken[self._part] -= self._owed
+            self._owed = 0
+            if said is not None:
+                said(sum(self._taken))
+            sleepers = board.sleepers()
+        board.wake(sleepers)
 
     def assisted_by(self, pid: int) -> None:
         """Programs will be children of this process, which is one of ours."""
@@ -349,6 +362,7 @@ class Estate:
         self._unknown.clear()
         for _ in range(nobodys):
             self._limits.give_back(0)
+        self._limits.settle()
         return unknown - nobodys, gone
 
     def ended(self, pid: int, said: Said | None = None) -> float | None:
@@ -358,6 +372,7 @@ class Estate:
             return None
         self._limits.leave(row)
         self._limits.give_back(0, said)
+        self._limits.settle()
         return time.monotonic() - since
 
     def _add(self, pid: int, source: bytes) -> None:

@@ -80,14 +80,14 @@ class Limits:
         """Whether one more program may be started."""
         return self.taken < self._slots
 
-    def take(self, said: Said | None = None) -> bool:
-        """Take a slot; False if none is free."""
-        if self.taken >= self._slots:
-            return False
-        self.taken += 1
-        if said is not None:
-            said(self.taken)
-        return True
+    def take(self, said: Said | None = None, most: int = 1) -> int:
+        """Take up to ``most`` slots and return how many there were."""
+        got = max(0, min(most, self._slots - self.taken))
+        for _ in range(got):
+            self.taken += 1
+            if said is not None:
+                said(self.taken)
+        return got
 
     def running(self, pid: int, entry: int | None) -> None:
         """A slot that was taken has its program: this process, for the connection that entered as ``entry``."""
@@ -97,6 +97,9 @@ class Limits:
         self.taken -= 1
         if said is not None:
             said(self.taken)
+
+    def settle(self) -> None:
+        """Let those who share the limits know what was given back."""
 
     def assisted_by(self, pid: int) -> None:
         """Programs will be children of this process, which is one of ours."""

@@ -377,9 +377,15 @@ class Reception:
 
     def serve(self, most: int) -> None:
         """Give up to ``most`` calls that are ready the slots that are free."""
-        while most and self._ready and self._limits.take(self._said):
-            most -= 1
-            self._admit(self._ready.popleft())
+        self._limits.settle()
+        while most and self._ready:
+            # One by one where lines are written: the number of slots taken stands before each connection's own.
+            got = self._limits.take(self._said, 1 if self._verbose else min(most, len(self._ready)))
+            if not got:
+                return
+            most -= got
+            for _ in range(got):
+                self._admit(self._ready.popleft())
 
     def _admit(self, call: Call) -> None:
         decision = None
