@@ -11,13 +11,14 @@ import errno
 import os
 
 from ucspi_env.tools._program import run_program
+from ucspi_env.tools._signals import settable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, Protocol
 
-    from ucspi_env.tools._environments import Environ
+    from ucspi_env.tools._environments import Environ, Template
     from ucspi_env.tools._tasks import Tasks
 
     class Reports(Protocol):
@@ -91,14 +92,15 @@ class SpawnLauncher:
 
     Args:
         argv: the program and its arguments.
-        default_signals: signals that this process ignores and the program must not; no others need to be reset.
         own_group: make each program the leader of a process group.
     """
 
-    def __init__(self, argv: Sequence[str], default_signals: Sequence[int], *, own_group: bool = False) -> None:
+    def __init__(self, argv: Sequence[str], *, own_group: bool = False) -> None:
         self._argv = [os.fsencode(word) for word in argv]
         self._name = argv[0]
-        options: dict[str, Any] = {"setsigmask": (), "setsigdef": tuple(default_signals)}
+        # Every signal is to have its default. Those that are ignored need it said, and the others are better said, too:
+        # glibc asks the kernel about each one that is not in this set, before it sets that as well.
+        options: dict[str, Any] = {"setsigmask": (), "setsigdef": settable()}
         if own_group:
             options["setpgroup"] = 0
         self._options = options

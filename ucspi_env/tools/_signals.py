@@ -51,7 +51,11 @@ class SignalWatch:
         self._seen.add(number)
 
 
+def settable() -> tuple[int, ...]:
+    """The signals that have a disposition to choose: all but SIGKILL and SIGSTOP."""
+    return tuple(sorted(map(int, signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})))
+
+
 def ignored() -> tuple[int, ...]:
     """The signals that this process ignores, which exec(2) would hand on; every other disposition it resets."""
-    numbers = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
-    return tuple(int(number) for number in numbers if signal.getsignal(number) == signal.SIG_IGN)
+    return tuple(number for number in settable() if signal.getsignal(number) == signal.SIG_IGN)

@@ -506,7 +506,7 @@ def _launcher(config: Config, environments: Environments) -> Launcher:
         return ConfiningLauncher(config.argv, ignored(), config.rlimits, own_group=own_group)
     from ucspi_env.tools._launch import SpawnLauncher
 
-    return SpawnLauncher(config.argv, ignored(), own_group=own_group)
+    return SpawnLauncher(config.argv, own_group=own_group)
 
 
 def _handler_launcher(
