@@ -62,7 +62,7 @@ def main() -> int:
                 return 1
         else:
             print(f"{DEBIAN} is not installed (package ucspi-tcp-ipv6): no ratios")
-        pooled = ["--handler", "--reuse", "10000", "--pool", "4"]
+        pooled = ["--handler", "--reuse", "10000", "--pool", "8"]
         rows |= {
             f"{OURS}, script": [*ours, *PLACE, str(script)],
             PRELOAD: [*ours, "--preload", *PLACE, str(script)],

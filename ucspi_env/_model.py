@@ -33,6 +33,14 @@ class Value:
         for name, value in values.items():
             put(self, name, value)
 
+    def _replaced(self, **values: object) -> "Self":
+        """A copy with other values in these slots, which nobody checks."""
+        copy = object.__new__(type(self))
+        put = object.__setattr__
+        for name in self.__slots__:
+            put(copy, name, values[name] if name in values else getattr(self, name))
+        return copy
+
     def _state(self) -> "tuple[object, ...]":
         return tuple(getattr(self, name) for name in self._compared or self.__slots__)
 
@@ -305,6 +313,11 @@ class Connection(Value):
     dialect: str
     evidence: "Evidence"
     problems: "tuple[Problem, ...]"
+
+    def _at_port(self, port: int) -> "Self":
+        """The same of a caller with another port, from 0 to 65535, whom everything else that is known fits as well."""
+        remote = self.remote
+        return self if remote is None else self._replaced(remote=remote._replaced(port=port))
 
     def __init__(
         self,

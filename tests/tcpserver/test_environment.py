@@ -11,7 +11,7 @@ import pytest
 
 from tests.support import Server, call, tool
 from ucspi_env import Endpoint, dialects
-from ucspi_env.tools._environments import Environments
+from ucspi_env.tools._environments import REMEMBERED, Environments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -138,10 +138,10 @@ def test_an_ipv6_caller_whom_a_dialect_cannot_carry_is_dropped_with_a_line(tcpse
 def test_remembered_environments_are_the_same_as_made_ones(name: str) -> None:
     environments = Environments({"PATH": "/bin", **DECOYS}, name)
     local = Endpoint("192.0.2.1", 25, host="0")
-    environments.remember("key", environments.make(Endpoint("192.0.2.9", 1111), local))
-    recalled = environments.recall("key", 2222)
-    assert recalled is None or recalled == environments.make(Endpoint("192.0.2.9", 2222), local)
-    assert environments.recall("other", 2222) is None
+    kept = environments.remember("key", environments.make(Endpoint("192.0.2.9", 1111), local))
+    assert environments.recall("key") is kept
+    assert kept is None or kept.make(2222) == environments.make(Endpoint("192.0.2.9", 2222), local)
+    assert environments.recall("other") is None
 
 
 def test_environments_are_made_of_the_bytes_that_the_server_was_started_with() -> None:
@@ -153,8 +153,21 @@ def test_environments_are_made_of_the_bytes_that_the_server_was_started_with() -
 
 def test_the_usual_dialect_is_remembered() -> None:
     environments = Environments({})
-    environments.remember("key", environments.make(Endpoint("::1", 1), Endpoint("::1", 2)))
-    assert environments.recall("key", 3) is not None
+    kept = environments.remember("key", environments.make(Endpoint("::1", 1), Endpoint("::1", 2)))
+    assert kept is not None
+    assert kept.ports == (b"TCP6REMOTEPORT", b"TCPREMOTEPORT")
+
+
+def test_environments_with_what_others_wrote_are_made_anew_for_each_caller() -> None:
+    environments = Environments({"REMOTE_PORT": "1"}, keep=True)
+    assert environments.remember("key", environments.make(Endpoint("::1", 1), Endpoint("::1", 2))) is None
+
+
+def test_no_two_templates_have_one_number() -> None:
+    environments = Environments({})
+    made = environments.make(Endpoint("::1", 1), Endpoint("::1", 2))
+    kept = [environments.remember(key, made) for key in (*range(REMEMBERED + 1), 0)]
+    assert len({template.number for template in kept if template is not None}) == REMEMBERED + 2
 
 
 TWICE = """

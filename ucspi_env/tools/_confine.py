@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import NoReturn
 
-    from ucspi_env.tools._environments import Environ
+    from ucspi_env.tools._environments import Environ, Template
     from ucspi_env.tools._launch import Reports
     from ucspi_env.tools._tasks import Tasks
 
@@ -140,7 +140,7 @@ class ConfiningLauncher:
     def reload(self) -> None:
         """As `Launcher.reload`: the program is read for each connection."""
 
-    def launch(self, fd: int, environ: Environ) -> int:
+    def launch(self, fd: int, environ: Environ, template: Template | None) -> int:  # noqa: ARG002 - it takes all
         """As `Launcher.launch`: it returns when the program runs or has failed to, which a pipe tells."""
         reader, writer = os.pipe()
         try:

@@ -26,6 +26,31 @@ DEFAULT_DIALECT = "ucspi-tcp-ipv6"
 REMEMBERED = 64  # pairs of addresses; strangers choose one half, so it is bounded
 
 
+class Template:
+    """What the environments of all connections between two addresses have in common.
+
+    Args:
+        number: unlike that of any other template of this process.
+        variables: one of those environments.
+        ports: the variables in it that are the caller's port and nothing else.
+    """
+
+    __slots__ = ("number", "ports", "variables")
+
+    def __init__(self, number: int, variables: Environ, ports: tuple[bytes, ...]) -> None:
+        self.number = number
+        self.variables = dict(variables)
+        self.ports = ports
+
+    def make(self, port: int) -> dict[bytes, bytes]:
+        """The environment for a caller with this port, a new dictionary."""
+        environ = self.variables.copy()
+        text = b"%d" % port
+        for name in self.ports:
+            environ[name] = text
+        return environ
+
+
 class Environments:
     """Makes environments in one dialect.
 
@@ -61,8 +86,10 @@ class Environments:
                 self._base.pop(name, None)
         self.base: Mapping[str, str] = self._base
         self._template = encoded(self._base)
-        self._port_variables = self._find_port_variables()
-        self._remembered: dict[object, dict[bytes, bytes]] = {}
+        # What was kept may name a port, too; then one environment says nothing of another.
+        self._port_variables = None if keep else self._find_port_variables()
+        self._remembered: dict[object, Template] = {}
+        self._serial = 0
 
     def make(self, remote: Endpoint, local: Endpoint) -> dict[bytes, bytes]:
         """The environment for a connection, a new dictionary.
@@ -72,24 +99,22 @@ class Environments:
         """
         return {**self._template, **encoded(self._build(remote, local).set)}
 
-    def recall(self, key: object, port: int) -> dict[bytes, bytes] | None:
-        """As `make`, if `remember` was called for this key; ``port`` is the caller's."""
-        known = self._remembered.get(key)
-        if known is None:
-            return None
-        environ = known.copy()
-        text = b"%d" % port
-        for name in self._port_variables or ():
-            environ[name] = text
-        return environ
+    def recall(self, key: object) -> Template | None:
+        """What `remember` was called with for this key."""
+        return self._remembered.get(key)
 
-    def remember(self, key: object, environ: Environ) -> None:
-        """Keep ``environ`` for connections that differ from this one in the caller's port alone."""
+    def remember(self, key: object, environ: Environ) -> Template | None:
+        """Keep ``environ`` for connections that differ from this one in the caller's port alone.
+
+        None where the port is a part of another variable's text, so that each environment has to be made.
+        """
         if self._port_variables is None:
-            return
+            return None
         if len(self._remembered) >= REMEMBERED:
             self._remembered.clear()
-        self._remembered[key] = dict(environ)
+        self._serial += 1
+        template = self._remembered[key] = Template(self._serial, environ, self._port_variables)
+        return template
 
     def _build(self, remote: Endpoint, local: Endpoint) -> EnvChange:
         connection = Connection(remote=remote, local=local, dialect=self._dialect, evidence="kernel")

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import CodeType, ModuleType
     from typing import Any, NoReturn, TextIO
+
+    from ucspi_env._model import Connection
 else:
     import _signal  # the C half: the other makes an enum of each of 62 handlers, and that for each connection
 
@@ -138,24 +140,72 @@ class _State:
 
 
 class _Streams:
-    """All streams over descriptors 0 and 1 for one connection; what a handler keeps of them is dead afterwards."""
+    """All streams over descriptors 0 and 1 for one connection; what a handler keeps of them is dead afterwards.
+
+    The standard streams are text over the session's two: a byte that one has read ahead is not lost to the other.
+    """
 
     def __init__(self, text_in: TextIO, text_out: TextIO) -> None:
-        self._raw = [io.FileIO(fd, mode, closefd=False) for fd, mode in ((0, "r"), (1, "w"), (0, "r"), (1, "w"))]
-        reader, writer, stdin, stdout = self._raw
-        self.reader = io.BufferedReader(reader)
-        self.writer = io.BufferedWriter(writer)
-        sys.stdin = sys.__stdin__ = io.TextIOWrapper(  # type: ignore[misc]  # Final for everybody but us
-            io.BufferedReader(stdin), text_in.encoding, text_in.errors
+        self._raw = io.FileIO(0, "r", closefd=False), io.FileIO(1, "w", closefd=False)
+        self.reader = io.BufferedReader(self._raw[0])
+        self.writer = io.BufferedWriter(self._raw[1])
+        # Kept here too, since whoever lets go of a text stream closes what is below it.
+        self._text = (
+            io.TextIOWrapper(self.reader, text_in.encoding, text_in.errors),
+            io.TextIOWrapper(self.writer, text_out.encoding, text_out.errors),
         )
-        self.stdout = sys.stdout = sys.__stdout__ = io.TextIOWrapper(  # type: ignore[misc]
-            io.BufferedWriter(stdout), text_out.encoding, text_out.errors
-        )
+        sys.stdin = sys.__stdin__ = self._text[0]  # type: ignore[misc]  # Final for everybody but us
+        sys.stdout = sys.__stdout__ = self._text[1]  # type: ignore[misc]
 
     def close(self) -> None:
         """Close what lies below the buffers: what is still in those is nobody's."""
         for raw in self._raw:
             raw.close()
+
+
+class _Caller:
+    """Who is calling, by the environment and the kernel: found out once for callers who differ in their port alone.
+
+    Those are what `at_port` is for. That nothing else is different is for tcpserver to know, which has made all those
+    environments of one template, and of what the kernel says.
+
+    Args:
+        data: the environment, as it travels.
+        ports: how many of its variables, the first ones, are the caller's port.
+
+    Attributes:
+        environ: the environment.
+        different: the variables that are the caller's port.
+    """
+
+    def __init__(self, data: bytes, ports: int, protocol: ModuleType) -> None:
+        self.environ: dict[bytes, bytes] = protocol.environ_of(data)
+        self._text: dict[str, str] = protocol.text_of(data)
+        self._ports = [*self._text][:ports]
+        self.different = [*self.environ][:ports]
+        self._port = ""
+        self._known: Connection | None = None
+
+    def at_port(self, text: bytes) -> None:
+        """The next one calls from this port."""
+        for name in self.different:
+            self.environ[name] = text
+        self._port = text.decode("ascii")
+
+    def connection(self) -> Connection:
+        """Who is calling.
+
+        Raises:
+            UCSPIError: there is no telling.
+        """
+        known = self._known
+        if known is None:
+            if self._port:
+                self._text.update(dict.fromkeys(self._ports, self._port))
+            # Of descriptor 0 alone: it is a connected socket, and the raw environment is not this connection's.
+            known = self._known = identify(self._text, Facts({0: observe_descriptor(0)}))
+            return known
+        return known._at_port(int(self._port))  # pyright: ignore[reportPrivateUsage]
 
 
 def work(
@@ -172,23 +222,33 @@ def work(
     mask = os.umask(0o022)
     null = os.open(os.devnull, os.O_RDWR)
     state = _State()
+    callers: dict[int, _Caller] = {}
+    packet = memoryview(bytearray(protocol.PACKET))
     while True:
-        packet, ancillary, _, _ = channel.recvmsg(protocol.PACKET, protocol.FDS_SPACE)
-        if not packet:
+        size, ancillary, _, _ = channel.recvmsg_into((packet,), protocol.FDS_SPACE)
+        if not size:
             os._exit(0)
+        kind, serial, slot, ports = protocol.CONNECTION.unpack_from(packet)
         fds = protocol.descriptors(ancillary)
+        data = protocol.whole(bytes(packet[protocol.CONNECTION.size : size]), fds[1:])
+        if kind == protocol.RECALL:
+            caller = callers[slot]
+            caller.at_port(data)
+        else:
+            caller = _Caller(data, ports, protocol)
+            if kind == protocol.LEARN:
+                callers[slot] = caller
         os.dup2(fds[0], 0)
         os.dup2(fds[0], 1)
         os.fchdir(home)
         os.umask(mask)
         sys.stderr = sys.__stderr__ = stderr  # type: ignore[misc,assignment]
         os.environ, os.environb = environments
-        environ = protocol.whole(packet[protocol.REQUEST.size :], fds[1:])
-        protocol.set_environ(protocol.environ_of(environ))
+        protocol.set_environ(caller.environ, caller.different)
         protocol.close(fds)
         streams = _Streams(stdin, stdout)
         most -= 1
-        status = _serve(function, environ, streams, state, protocol)
+        status = _serve(function, caller, streams, state, protocol)
         if not state.own_process():
             protocol.leave(status)
         if most <= 0 or stderr.closed or not state.clean():
@@ -198,7 +258,6 @@ def work(
         os.dup2(null, 0)
         os.dup2(null, 1)
         protocol.flush(stderr)
-        _, serial = protocol.REQUEST.unpack_from(packet)
         try:
             os.write(done, protocol.REPORT.pack(protocol.ENDED, serial, state.pid, status << 8))
         except OSError:  # tcpserver has ended while this connection lived on
@@ -207,7 +266,7 @@ def work(
 
 def _serve(
     function: Callable[[Session], object],
-    environ: bytes,
+    caller: _Caller,
     streams: _Streams,
     state: _State,
     protocol: ModuleType,
@@ -215,8 +274,7 @@ def _serve(
     """Serve one connection; the exit status of a process that had done only this."""
     try:
         try:
-            # Of descriptor 0 alone: it is a connected socket, and the raw environment is not this connection's.
-            connection = identify(protocol.text_of(environ), Facts({0: observe_descriptor(0)}))
+            connection = caller.connection()
         except UCSPIError as error:
             sys.stderr.write(f"{sys.argv[0]}: fatal: {error}\n")
             return 111

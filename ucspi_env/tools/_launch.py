@@ -59,11 +59,16 @@ if TYPE_CHECKING:
             """
             ...
 
-        def launch(self, fd: int, environ: Environ) -> int:
+        def launch(self, fd: int, environ: Environ, template: Template | None) -> int:
             """Start the program with descriptor ``fd`` as its connection and return its process id.
 
             0 means that the answer will be a report, `Reports.launched` or `Reports.refused`, and that ``fd`` must stay
             open until then. Nothing is reported before this returns.
+
+            Args:
+                fd: the connection.
+                environ: the program's environment.
+                template: what ``environ`` is an instance of, for launchers to whom that says more.
 
             Raises:
                 OSError: it could not be started. `is_fork_failure` tells whether the system or the program is at fault.
@@ -121,7 +126,7 @@ class SpawnLauncher:
     def reload(self) -> None:
         """As `Launcher.reload`: the program is read for each connection."""
 
-    def launch(self, fd: int, environ: Environ) -> int:
+    def launch(self, fd: int, environ: Environ, template: Template | None) -> int:  # noqa: ARG002 - it takes all
         """As `Launcher.launch`."""
         actions = [(os.POSIX_SPAWN_DUP2, fd, 0), (os.POSIX_SPAWN_DUP2, fd, 1)]
         if not self._search:

@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ucspi_env.tools._environments import Environ
+    from ucspi_env.tools._environments import Environ, Template
     from ucspi_env.tools._launch import Reports
     from ucspi_env.tools._tasks import Tasks
 
@@ -35,15 +35,27 @@ class Worker:
         channel: connections go there.
         serial: of the connection that it is serving, or None.
         stale: made of code, or settings, of before a reload; it ends when it is idle.
+        templates: the numbers of the templates that it has, by their slots.
     """
 
-    __slots__ = ("channel", "pid", "serial", "stale")
+    __slots__ = ("channel", "pid", "serial", "stale", "templates")
 
     def __init__(self, pid: int, channel: socket.socket) -> None:
         self.pid = pid
         self.channel = channel
         self.serial: int | None = None
         self.stale = False
+        self.templates: dict[int, int] = {}
+
+    def tell(self, environ: Environ, template: Template | None) -> tuple[bytes, int, int, bytes]:
+        """What to send of an environment: the kind, slot and number of `_zygote_child.CONNECTION`, and the rest."""
+        if template is None or not template.ports:
+            return protocol.PLAIN, 0, 0, pack_environ(environ)
+        slot, count = template.number % protocol.TEMPLATES, len(template.ports)
+        if self.templates.get(slot) == template.number:
+            return protocol.RECALL, slot, count, environ[template.ports[0]]
+        self.templates[slot] = template.number
+        return protocol.LEARN, slot, count, pack_environ({**dict.fromkeys(template.ports, b""), **environ})
 
 
 class PoolLauncher:
@@ -68,7 +80,7 @@ class PoolLauncher:
         self._idle: list[Worker] = []
         self._coming = 0  # asked for, not yet started
         self._generation = 0
-        self._queue: deque[tuple[int, bytes]] = deque()
+        self._queue: deque[tuple[int, Environ, Template | None]] = deque()
         self._serial = 0
         self._done: int  # from `start` on, as the next
         self._workers_done: int
@@ -82,18 +94,17 @@ class PoolLauncher:
         self._watchdog.start(tasks)
         tasks.watch(self._done, self._hear)
 
-    def launch(self, fd: int, environ: Environ) -> int:
+    def launch(self, fd: int, environ: Environ, template: Template | None) -> int:
         """As `Launcher.launch`: with an idle process the answer comes at once."""
-        data = pack_environ(environ)
         while self._idle:
             worker = self._idle.pop()
             try:
-                if self._give(worker, fd, data):
+                if self._give(worker, fd, environ, template):
                     return worker.pid
             except OSError:  # a shortage of ours: the process is as idle as before
                 self._idle.append(worker)
                 raise
-        self._queue.append((fd, data))
+        self._queue.append((fd, environ, template))
         try:
             self._grow()
         except OSError:
@@ -159,7 +170,7 @@ class PoolLauncher:
 
     def _refuse(self, error: OSError) -> None:
         queue, self._queue = self._queue, deque()
-        for fd, _ in queue:
+        for fd, _, _ in queue:
             self._reports.refused(fd, error)
 
     def _offer(self, worker: Worker) -> None:
@@ -168,9 +179,9 @@ class PoolLauncher:
             worker.channel.close()
             return
         while self._queue:
-            fd, data = self._queue[0]
+            fd, environ, template = self._queue[0]
             try:
-                if not self._give(worker, fd, data):
+                if not self._give(worker, fd, environ, template):
                     return
             except OSError as error:
                 self._queue.popleft()
@@ -181,17 +192,23 @@ class PoolLauncher:
                 return
         self._idle.append(worker)
 
-    def _give(self, worker: Worker, fd: int, data: bytes) -> bool:
+    def _give(self, worker: Worker, fd: int, environ: Environ, template: Template | None) -> bool:
         """Hand over a connection; False if the process has died.
+
+        Of a template that the process has already, it gets no more than the caller's port.
 
         Raises:
             OSError: it could not be handed over, and may be to none: too many descriptors on their way, no memory.
         """
         self._serial += 1
+        kind, slot, count, data = worker.tell(environ, template)
         try:
-            send(worker.channel, protocol.REQUEST.pack(protocol.RUN, self._serial), data, (fd,))
+            send(worker.channel, protocol.CONNECTION.pack(kind, self._serial, slot, count), data, (fd,))
         except (BrokenPipeError, ConnectionResetError):
             return False
+        except OSError:
+            worker.templates.pop(slot, None)
+            raise
         worker.serial = self._serial
         self._watchdog.add(worker.pid)
         return True

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from ucspi_env._networks import Networks
     from ucspi_env.proxy import ProxyHeader
     from ucspi_env.tools._board import SharedLimits
-    from ucspi_env.tools._environments import Environ, Environments
+    from ucspi_env.tools._environments import Environ, Environments, Template
     from ucspi_env.tools._launch import Launcher
     from ucspi_env.tools._limits import Limits, Said
     from ucspi_env.tools._log import Lines
@@ -443,7 +443,7 @@ class Reception:
     def _launch(self, call: Call, decision: Decision | None) -> None:
         fd = call.sock.fileno()
         try:
-            pid = self._launcher.launch(fd, self._environment(call, decision))
+            pid = self._launcher.launch(fd, *self._environment(call, decision))
         except OSError as error:
             self._fail(call, error)
         except DialectError as error:  # an IPv6 caller, and a dialect that has no word for them
@@ -489,19 +489,23 @@ class Reception:
         if call is not None:
             self._fail(call, error)
 
-    def _environment(self, call: Call, decision: Decision | None) -> Environ:
-        environ = self._environments.recall(call.key, call.port) if call.key is not None else None
-        if environ is None:
+    def _environment(self, call: Call, decision: Decision | None) -> tuple[Environ, Template | None]:
+        """The program's environment, and what it is an instance of, where nothing but the port was added."""
+        template = self._environments.recall(call.key) if call.key is not None else None
+        if template is not None:
+            environ = template.make(call.port)
+        else:
             environ = self._environments.make(call.remote, self._named_local(call))
             if call.key is not None:
-                self._environments.remember(call.key, environ)
+                template = self._environments.remember(call.key, environ)
             elif call.header is not None and call.balancer is not None:
                 environ |= encoded(self._proxy.proxy_variables(call.header, call.balancer))
-        if decision is not None:
+        if decision is not None and (decision.unset or decision.environment):
+            template = None
             for name in decision.unset:
                 environ.pop(os.fsencode(name), None)
             environ |= encoded(dict(decision.environment))
-        return environ
+        return environ, template
 
     def reaped(self, pid: int, status: int) -> None:
         """A child of this process has ended."""

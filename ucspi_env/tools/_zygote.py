@@ -25,7 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ucspi_env.tools._environments import Environ
+    from ucspi_env.tools._environments import Environ, Template
     from ucspi_env.tools._launch import Reports
     from ucspi_env.tools._tasks import Outcome, Task, Tasks
 
@@ -317,7 +317,7 @@ class ForkLauncher:
         self._zygote.start(tasks, reports)
         self._watchdog.start(tasks)
 
-    def launch(self, fd: int, environ: Environ) -> int:
+    def launch(self, fd: int, environ: Environ, template: Template | None) -> int:  # noqa: ARG002 - it takes all
         """As `Launcher.launch`; the process id comes later."""
         reports = self._reports
 

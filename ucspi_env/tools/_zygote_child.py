@@ -55,6 +55,12 @@ CHANNEL = 3
 REQUEST = struct.Struct("<cQ")
 RUN, KILL, WORK = b"R", b"K", b"W"
 KILLED_PID = struct.Struct("<i")
+# What a pooled process gets with each connection: the kind, a serial number, and for all but `PLAIN` the slot of a
+# template and how many variables are the caller's port. Behind it `RECALL` has that port as text, the others have the
+# environment, `LEARN` with those variables first.
+CONNECTION = struct.Struct("<cQBB")
+PLAIN, LEARN, RECALL = b"p", b"l", b"r"
+TEMPLATES = 64
 REPORT = struct.Struct("<cQii")
 READY, UNUSABLE, STARTED, ENDED, FAILED, WARNING = b"r", b"u", b"s", b"e", b"f", b"w"
 LONGEST_TEXT = 1000
@@ -203,11 +209,21 @@ def foreign_modules() -> list[tuple[ModuleType, str]]:
 # --- Being a program --------------------------------------------------------------------------------------------------
 
 
-def set_environ(wanted: Mapping[bytes, bytes]) -> None:
-    """Make ``os.environ``, and what programs run from here get, exactly this; the object stays the same."""
+def set_environ(wanted: Mapping[bytes, bytes], different: Sequence[bytes] = ()) -> None:
+    """Make ``os.environ``, and what programs run from here get, exactly this; the object stays the same.
+
+    Args:
+        wanted: the environment.
+        different: what is known not to be as before; there may be more.
+    """
     environ = os.environb
-    # What both mappings are views of: comparing by way of them takes its time over each variable.
+    # What both mappings are views of: by way of them each variable takes its time.
     present: dict[bytes, bytes] = vars(environ)["_data"]
+    for name in different:
+        present[name] = wanted[name]
+        os.putenv(name, wanted[name])
+    if present == wanted:
+        return
     for name in [name for name in present if name not in wanted]:
         del environ[name]
     for name, value in wanted.items():
