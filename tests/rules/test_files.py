@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.rules import compiled
+from ucspi_env.tools import _rulesfile
 from ucspi_env.tools._cdb import dumps
 from ucspi_env.tools._rules import Decision, RulesError
 from ucspi_env.tools._rulesfile import RulesFile, why_unreadable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+    from typing import Any
 
 IP = IPv4Address("192.0.2.1")
 
@@ -46,6 +49,51 @@ def test_a_file_rewritten_in_place_counts_too(tmp_path: Path) -> None:
         path.write_bytes(dumps([(b"192.0.2.1", b"D\0" if verb == "deny " else b"X\0")]))
 
         assert rules.decide(IP).allowed == (verb == "allow")
+
+
+@pytest.fixture
+def searches(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The callers that a file was searched for."""
+    found: list[object] = []
+    decide = _rulesfile.decide
+
+    def noting(find: Callable[[bytes], bytes | None], *caller: Any) -> Decision:
+        found.append(caller)
+        return decide(find, *caller)
+
+    monkeypatch.setattr(_rulesfile, "decide", noting)
+    return found
+
+
+def test_a_file_that_has_not_changed_is_searched_once_for_each_caller(
+    tmp_path: Path, searches: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_rulesfile, "SETTLED", -1)
+    path = tmp_path / "r.cdb"
+    put(path, b"joe@192.0.2.1:deny\n=a.example:deny\n")
+    rules = RulesFile(str(path))
+    callers = [(IP, None, "joe"), (IP, "a.example", None), (IP, None, None), (IPv6Address("::1"), None, None)]
+    for _ in range(3):
+        assert [rules.decide(*caller).allowed for caller in callers] == [False, False, True, True]
+    assert searches == callers
+    put(path, b"192.0.2.1:deny\n")
+    assert not rules.decide(IP).allowed
+    path.write_bytes(dumps([]))
+    assert rules.decide(IP).allowed
+    for number in range(2 * _rulesfile.REMEMBERED):
+        rules.decide(IPv4Address(number))
+    assert len(rules._decisions) <= _rulesfile.REMEMBERED
+    path.write_bytes(b"")
+    with pytest.raises(RulesError):
+        rules.decide(IP)
+
+
+def test_a_file_that_has_just_changed_is_searched_each_time(tmp_path: Path, searches: list[object]) -> None:
+    path = tmp_path / "r.cdb"
+    put(path, b"192.0.2.1:deny\n")
+    rules = RulesFile(str(path))
+    assert not any(rules.decide(IP).allowed for _ in range(3))
+    assert len(searches) == 3
 
 
 def test_the_decision_names_rule_and_variables(tmp_path: Path) -> None:
