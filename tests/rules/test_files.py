@@ -15,7 +15,7 @@ import pytest
 from tests.rules import compiled
 from ucspi_env.tools import _rulesfile
 from ucspi_env.tools._cdb import dumps
-from ucspi_env.tools._rules import Decision, RulesError
+from ucspi_env.tools._rules import Decision, RulesError, decide
 from ucspi_env.tools._rulesfile import RulesFile, why_unreadable
 
 if TYPE_CHECKING:
@@ -55,7 +55,6 @@ def test_a_file_rewritten_in_place_counts_too(tmp_path: Path) -> None:
 def searches(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """The callers that a file was searched for."""
     found: list[object] = []
-    decide = _rulesfile.decide
 
     def noting(find: Callable[[bytes], bytes | None], *caller: Any) -> Decision:
         found.append(caller)
@@ -72,7 +71,12 @@ def test_a_file_that_has_not_changed_is_searched_once_for_each_caller(
     path = tmp_path / "r.cdb"
     put(path, b"joe@192.0.2.1:deny\n=a.example:deny\n")
     rules = RulesFile(str(path))
-    callers = [(IP, None, "joe"), (IP, "a.example", None), (IP, None, None), (IPv6Address("::1"), None, None)]
+    callers: list[tuple[IPv4Address | IPv6Address, str | None, str | None]] = [
+        (IP, None, "joe"),
+        (IP, "a.example", None),
+        (IP, None, None),
+        (IPv6Address("::1"), None, None),
+    ]
     for _ in range(3):
         assert [rules.decide(*caller).allowed for caller in callers] == [False, False, True, True]
     assert searches == callers
