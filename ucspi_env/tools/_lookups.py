@@ -8,16 +8,28 @@ from __future__ import annotations
 from importlib import import_module
 
 from ucspi_env._model import Endpoint
-from ucspi_env.tools._tasks import gather
+from ucspi_env.tools._tasks import Bell, Outcome, Wait, gather
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator
     from typing import Any, Final
 
     from ucspi_env._address import IPAddress
     from ucspi_env.tools._resolve import Resolver
-    from ucspi_env.tools._tasks import Outcome, Task
+    from ucspi_env.tools._tasks import Task
+
+
+class _Question:
+    """One that several callers wait for.
+
+    Attributes:
+        answered: rings when it is, or when whoever has asked is given up.
+        outcome: the answer, as soon as there is one.
+    """
+
+    def __init__(self) -> None:
+        self.answered = Bell()
+        self.outcome: Outcome[str | None] | None = None
 
 
 class Lookups:
@@ -36,6 +48,7 @@ class Lookups:
         self._paranoid: Final = paranoid
         self._ident: Final = ident
         self._resolver: Resolver | None = None
+        self._questions: dict[tuple[IPAddress, bool], _Question] = {}
 
     def any(self) -> bool:
         """Whether there is anything to look up."""
@@ -61,6 +74,7 @@ class Lookups:
     def forget(self) -> None:
         """Read the resolver's settings anew when they are next needed."""
         self._resolver = None
+        self._questions.clear()
 
     def task(self, remote: Endpoint, local: Endpoint) -> Task[tuple[Endpoint, Endpoint]]:
         """Look everything up; the result is ``remote`` and ``local`` with what was found.
@@ -86,7 +100,35 @@ class Lookups:
             Endpoint(local.ip, local.port, local.zone, found.get("local", self.local_name)),
         )
 
-    def _name(self, ip: IPAddress, *, verify: bool) -> Generator[Any, Any, str | None]:
+    def _name(self, ip: IPAddress, *, verify: bool) -> Task[str | None]:
+        """The name of an address, asked for once for all callers who wait for it at the same time.
+
+        A flood from one address is then no flood of questions.
+        """
+        key = (ip, verify)
+        while True:
+            question = self._questions.get(key)
+            if question is None:
+                break
+            yield Wait(float("inf"), read=[question.answered])
+            if question.outcome is not None:
+                return question.outcome.result()
+            # Whoever had asked has been given up.
+        question = self._questions[key] = _Question()
+        try:
+            name = yield from self._ask(ip, verify=verify)
+        except Exception as error:
+            question.outcome = Outcome(error=error)
+            raise
+        else:
+            question.outcome = Outcome(name)
+            return name
+        finally:
+            if self._questions.get(key) is question:
+                del self._questions[key]
+            question.answered.ring()
+
+    def _ask(self, ip: IPAddress, *, verify: bool) -> Task[str | None]:
         name = yield from self.resolver.ptr(ip)
         if name and verify and not (yield from self.resolver.verify_ptr(ip, name)):
             return None

@@ -22,7 +22,7 @@ from heapq import heapify, heappop, heappush
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket  # the class under socket.socket: small programs do without the module around it
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
     from selectors import BaseSelector
     from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -49,24 +49,55 @@ class Wait:
     """What a task waits for.
 
     Attributes:
-        read: sockets of which one must become readable.
+        read: sockets (or bells) of which one must become readable (or ring).
         write: sockets of which one must become writable (a connect(2) that ends counts).
         until: when to give up, on the clock of `time.monotonic`, in seconds.
     """
 
     __slots__ = ("read", "until", "write")
 
-    def __init__(self, until: float, *, read: Sequence[socket] = (), write: Sequence[socket] = ()) -> None:
+    def __init__(self, until: float, *, read: Sequence[socket | Bell] = (), write: Sequence[socket] = ()) -> None:
         self.read = read
         self.write = write
         self.until = until
 
-    def events(self) -> dict[socket, int]:
+    def events(self) -> dict[Any, int]:
         """Each socket once, with what it is waited for (selectors' EVENT_READ, EVENT_WRITE or both)."""
         events = dict.fromkeys(self.read, _READ)
         for sock in self.write:
             events[sock] = events.get(sock, 0) | _WRITE
         return events
+
+
+class Bell:
+    """Something to wait for that is no descriptor: it rings once, and whoever reads it, then or later, goes on.
+
+    Only `Tasks` can wait for one.
+    """
+
+    __slots__ = ("_rung", "_waiting")
+
+    def __init__(self) -> None:
+        self._rung = False
+        self._waiting: dict[Task[Any], list[tuple[Task[Any], Any]]] = {}
+
+    def ring(self) -> None:
+        """Let all who wait go on, not at once but in their turn."""
+        self._rung = True
+        for task, turns in self._waiting.items():
+            turns.append((task, self))
+        self._waiting.clear()
+
+    def add(self, task: Task[Any], turns: list[tuple[Task[Any], Any]]) -> None:
+        """``task`` waits: when it can go on, a pair with it is put into ``turns``."""
+        if self._rung:  # a part of the same task was quicker
+            turns.append((task, self))
+        else:
+            self._waiting[task] = turns
+
+    def remove(self, task: Task[Any]) -> None:
+        """``task`` does not wait any more."""
+        self._waiting.pop(task, None)
 
 
 class Outcome(Generic[T]):
@@ -213,11 +244,12 @@ class Tasks:
     def __init__(self, selector: BaseSelector) -> None:
         self._selector = selector
         # What each waiting task waits for, whom to tell, and the number of its entry among the deadlines.
-        self._waits: dict[Task[Any], tuple[dict[socket, int], Callable[[Outcome[Any]], None], int]] = {}
+        self._waits: dict[Task[Any], tuple[dict[Any, int], Callable[[Outcome[Any]], None], int]] = {}
         # A heap of (until, number); entries of waits that ended otherwise stay until they come up or are too many.
         self._deadlines: list[tuple[float, int]] = []
         self._due: dict[int, Task[Any]] = {}
         self._count = 0
+        self._rung: list[tuple[Task[Any], Any]] = []  # tasks whose bells have rung
 
     def __len__(self) -> int:
         return len(self._waits)
@@ -246,6 +278,8 @@ class Tasks:
 
     def next_deadline(self) -> float | None:
         """When `on_time` must be called at the latest (`time.monotonic`), or None."""
+        if self._rung:
+            return 0.0
         deadlines = self._deadlines
         while deadlines and deadlines[0][1] not in self._due:
             heappop(deadlines)
@@ -265,7 +299,11 @@ class Tasks:
             self._resume(whose, entry[1], [sock])
 
     def on_time(self, now: float) -> None:
-        """Resume the tasks whose deadline has passed at ``now``, each once."""
+        """Resume the tasks whose bell has rung, and those whose deadline has passed at ``now``, each once."""
+        rung = [*self._rung]
+        self._rung.clear()
+        for woken, bell in rung:
+            self.on_event(woken, bell)
         due: list[Task[Any]] = []
         while self._deadlines and self._deadlines[0][0] <= now:
             task = self._due.get(heappop(self._deadlines)[1])
@@ -284,8 +322,7 @@ class Tasks:
             return None
         events, done, number = entry
         del self._due[number]
-        for sock in events:
-            self._selector.unregister(sock)
+        self._unwatch(task, events)
         if len(self._deadlines) > 64 + 2 * len(self._due):
             self._deadlines = [deadline for deadline in self._deadlines if deadline[1] in self._due]
             heapify(self._deadlines)
@@ -301,17 +338,26 @@ class Tasks:
         self._waits[task] = (events, done, self._count)
         self._due[self._count] = task
         heappush(self._deadlines, (result.until, self._count))
-        watched: list[socket] = []
+        watched: list[socket | Bell] = []
         try:
             for sock, mask in events.items():
-                self._selector.register(sock, mask, (task, sock))
+                if isinstance(sock, Bell):
+                    sock.add(task, self._rung)
+                else:
+                    self._selector.register(sock, mask, (task, sock))
                 watched.append(sock)
         except OSError as error:  # out of memory, or of the watches that epoll(7) grants one user
             events.clear()
-            for sock in watched:
-                self._selector.unregister(sock)
+            self._unwatch(task, watched)
             self.cancel(task)
             done(Outcome(error=error))
+
+    def _unwatch(self, task: Task[Any], sockets: Iterable[socket | Bell]) -> None:
+        for sock in sockets:
+            if isinstance(sock, Bell):
+                sock.remove(task)
+            else:
+                self._selector.unregister(sock)
 
 
 def complete(task: Task[T]) -> T:
