@@ -1,7 +1,8 @@
 """A static program for each connection: tcpserver against Debian's and every other super-server; and its memory.
 
 All servers run a static program that writes one byte (ours and Debian's with `-RHl0`, all variables set). What counts
-is the ratio to the peer in the same round. ``--quick`` shows whether it works, and no more.
+is the ratio to the peer in the same round. "The least in Python" (`least.py`) is no peer but the floor: what is left of
+a server when it has nothing to do but start programs. ``--quick`` shows whether it works, and no more.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from benchmarks.servers import (
     WORKERS,
     Server,
     debian,
+    least,
     others,
     ours,
     resident,
@@ -51,6 +53,7 @@ def speed(how: Options) -> tuple[list[results.Bar], list[results.Goal]]:
     program = compiled(PROGRAM, "-static")
     with tempfile.TemporaryDirectory() as directory:
         servers = start(program)
+        servers |= least(program)
         servers |= others(program, Path(directory))
         try:
             rounds = compare(servers, how)

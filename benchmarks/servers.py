@@ -30,6 +30,7 @@ WORKERS = "workers=" in WORDS
 DEBIAN = "Debian tcpserver"
 OURS = "ucspi-tcpserver"
 OURS_TWO = f"{OURS} --workers 2"
+LEAST = "the least in Python"
 
 
 def python(interpreter: str = sys.executable) -> list[str]:
@@ -162,6 +163,17 @@ def tcpservers(program: str, *options: str, environ: dict[str, str] | None = Non
     else:
         print(f"{DEBIAN} is not installed (package ucspi-tcp-ipv6): no ratios to it")
     return {name: Server([*command, *PLACE, program], environ=environ) for name, command in rows.items()}
+
+
+def least(program: str) -> dict[str, Server]:
+    """The floor: servers in Python that do nothing else than start the program, as one process and as two."""
+    script = str(ROOT / "benchmarks" / "least.py")
+    return {
+        f"{LEAST}, {count} process{'es' if count > 1 else ''}": Server(
+            [sys.executable, "-I", "-S", script, str(count), program]
+        )
+        for count in (1, 2)
+    }
 
 
 def others(program: str, directory: Path) -> dict[str, Server]:

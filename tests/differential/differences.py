@@ -307,8 +307,8 @@ DIFFERENCES = (
         "A27",
         "look-ups that hold a slot",
         "A slow DNS or ident server of one caller uses up the limit that others need.",
-        "Look-ups come before the limit and delay nobody else. Callers from one address who wait at the same time are one "
-        "question to DNS, so a flood from there is no flood of questions.",
+        "Look-ups come before the limit and delay nobody else. Callers from one address who wait at the same time are "
+        "one question to DNS, so a flood from there is no flood of questions.",
         tests=("tcpserver/test_limits.py::test_look_ups_do_not_take_slots_but_are_bounded",),
     ),
     Difference(
