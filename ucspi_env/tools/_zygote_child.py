@@ -353,6 +353,7 @@ class Script:
         self.main = self._module()
         files.add(self._path)
         self._code: CodeType | None = None
+        self._modules = [self.main]
         try:
             source = self._source()
             tree = compile(source, self._path, "exec", flags=_ONLY_AST, dont_inherit=True)
@@ -361,6 +362,9 @@ class Script:
             return  # each connection meets it again, and the log shows it
         if eager:
             preload(imports_of(tree))
+        # Here and not in each copy, whose pages of memory stay shared as long as nothing in them is touched.
+        own = [module for module, file in foreign_modules() if not any(part in file for part in _PATH_BASED)]
+        self._modules += reversed(own)
 
     def _source(self) -> bytes:
         with open(self._path, "rb") as file:
@@ -389,9 +393,7 @@ class Script:
             # The interpreter knows best what to say about a file that it cannot read or compile.
             os.execve(sys.executable, sys.orig_argv, uncoerced(os.environ))
         code, names = self._code, vars(self.main)
-        own = [module for module, file in foreign_modules() if not any(part in file for part in _PATH_BASED)]
-        modules = [self.main, *reversed(own)]
-        live(lambda: exec(code, names), code, modules)  # noqa: S102 - it is what the user asked for
+        live(lambda: exec(code, names), code, self._modules)  # noqa: S102 - it is what the user asked for
 
 
 class Handler:
