@@ -38,6 +38,8 @@ if INSTALLED:
 
 # How long an example takes is the machine's business, not the test's.
 settings.register_profile("any machine", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# For the runs beside the one that has the time: the same properties, fewer tries.
+settings.register_profile("few", settings.get_profile("any machine"), max_examples=15)
 settings.load_profile("any machine")
 
 
