@@ -429,7 +429,8 @@ def test_under_ipsvds_tcpsvd(peer: Callable[[str], str], netns: Callable[..., Na
 def test_under_socat(peer: Callable[[str], str], options: str, evidence: str) -> None:
     # Without nofork no descriptor shows the balancer, so nothing confirms the variables, and remote() says so.
     chain = " ".join([*PROXYSERVER, "-n", "127.0.0.1", *REPORT])
-    argv = [peer("socat"), "-d", "-d", "TCP4-LISTEN:0,bind=127.0.0.1", f"EXEC:{chain}{options}"]
+    # Half a second after the caller has said all, socat would end, whatever the program has still to say.
+    argv = [peer("socat"), "-t60", "-d", "-d", "TCP4-LISTEN:0,bind=127.0.0.1", f"EXEC:{chain}{options}"]
     with Program(argv, env=_clean()) as program:
         port = int(program.wait_for_line("listening on").rpartition(":")[2])
         said = report(call(port, send=V4 + b"hello").data)
