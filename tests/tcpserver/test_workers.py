@@ -251,14 +251,16 @@ def test_workers_killed_under_load_cost_only_callers_without_a_program(
     callers = [threading.Thread(target=caller) for _ in range(6)]
     for thread in callers:
         thread.start()
-    worker = children(server.pid)[0]
-    for _ in range(10):
-        served = answers.count(b"served\n")
-        wait_until(lambda served=served: answers.count(b"served\n") > served + 5, "callers are served")  # type: ignore[misc]
-        worker = kill(server, worker)
-    stop.set()
-    for thread in callers:
-        thread.join()
+    try:
+        worker = children(server.pid)[0]
+        for _ in range(10):
+            served = answers.count(b"served\n")
+            wait_until(lambda served=served: answers.count(b"served\n") > served + 5, "callers are served")  # type: ignore[misc]
+            worker = kill(server, worker)
+    finally:  # else they would call on for as long as the other tests run
+        stop.set()
+        for thread in callers:
+            thread.join()
     wait_until(lambda: samples(ask(path))["active"] + samples(ask(path))["waiting"] == 0, "all is over")
     found = samples(ask(path))
     assert found["accepted_total"] == sum(found[name] for name in (*DENIED, *OVER, "active", "waiting"))
