@@ -6,6 +6,7 @@ from ucspi_env._address import normalised, parse_ip, parse_port, split_port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, ClassVar, Literal, NoReturn, Self, TypeAlias
 
     from ucspi_env._address import IPAddress
@@ -32,14 +33,6 @@ class Value:
         put = object.__setattr__
         for name, value in values.items():
             put(self, name, value)
-
-    def _replaced(self, **values: object) -> "Self":
-        """A copy with other values in these slots, which nobody checks."""
-        copy = object.__new__(type(self))
-        put = object.__setattr__
-        for name in self.__slots__:
-            put(copy, name, values[name] if name in values else getattr(self, name))
-        return copy
 
     def _state(self) -> "tuple[object, ...]":
         return tuple(getattr(self, name) for name in self._compared or self.__slots__)
@@ -314,11 +307,6 @@ class Connection(Value):
     evidence: "Evidence"
     problems: "tuple[Problem, ...]"
 
-    def _at_port(self, port: int) -> "Self":
-        """The same of a caller with another port, from 0 to 65535, whom everything else that is known fits as well."""
-        remote = self.remote
-        return self if remote is None else self._replaced(remote=remote._replaced(port=port))
-
     def __init__(
         self,
         *,
@@ -359,6 +347,32 @@ class Connection(Value):
             evidence=evidence,
             problems=tuple(problems),
         )
+
+
+def from_port(connection: "Connection") -> "Callable[[int], Connection]":
+    """A function that makes the same connection, from another port of the caller (0 to 65535, which nobody checks).
+
+    For those who know that nothing else would be different: it takes a tenth of the time of `identify`. The connection
+    must have a remote endpoint.
+    """
+    end, whole = _copier(connection.remote, "port"), _copier(connection, "remote")
+    return lambda port: whole(end(port))
+
+
+def _copier(value: "Any", slot: str) -> "Callable[[object], Any]":
+    """A function that makes copies with something else in this slot."""
+    kind = type(value)
+    same = [(vars(kind)[name].__set__, getattr(value, name)) for name in kind.__slots__ if name != slot]
+    change = vars(kind)[slot].__set__
+
+    def copy(new: object) -> "Any":
+        made = object.__new__(kind)
+        for put, old in same:
+            put(made, old)
+        change(made, new)
+        return made
+
+    return copy
 
 
 def proto_of(remote: "Endpoint | None", transport: "Transport") -> str:

@@ -65,6 +65,14 @@ MODULE = """
         session.writer.flush()
         session.reader.read()
 
+    def deaf(session):
+        session.writer.write(b"%d\\n" % os.getpid())
+        session.writer.flush()
+        try:
+            session.reader.read()
+        except ConnectionResetError:
+            session.writer.write(b"for nobody")
+
     def who(session):
         print(session.remote.ip, os.environ.get("SET"), session.connection.evidence)
 
@@ -250,6 +258,19 @@ def test_a_hung_handler_is_killed(tcpserver: Callable[..., Server], tmp_path: Pa
         server.wait_for_line("status 9")
     assert call(server.port).data
     server.wait_for_line("tcpserver: end ", count=2)
+
+
+@pytest.mark.parametrize("mode", MODES, ids=["fork", "pool"])
+def test_nothing_is_said_of_a_caller_who_hangs_up(
+    tcpserver: Callable[..., Server], tmp_path: Path, mode: tuple[str, ...]
+) -> None:
+    write_module(tmp_path)
+    server = tcpserver(*options(mode), "app:deaf", cwd=tmp_path)
+    with socket.create_connection(("127.0.0.1", server.port), 60) as caller:
+        assert caller.recv(100).strip().isdigit()
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    assert server.wait_for_line("tcpserver: end ").endswith(" status 0")
+    assert [line for line in server.lines if not line.startswith("tcpserver: ")] == []
 
 
 @pytest.mark.parametrize("mode", MODES, ids=["fork", "pool"])

@@ -13,18 +13,16 @@ from tests.support import Server
 from ucspi_env import DialectError, Endpoint, dialects
 from ucspi_env._facts import Descriptor, Facts
 from ucspi_env._identify import identify
+from ucspi_env.tools import _handler
 from ucspi_env.tools import _zygote_child as protocol
 from ucspi_env.tools._environments import REMEMBERED, Environments
+from ucspi_env.tools._pool import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-if not sys.platform.startswith("linux"):
-    pytest.skip("--handler needs Linux", allow_module_level=True)
-
-from ucspi_env.tools import _handler
-from ucspi_env.tools._pool import Worker
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="--handler needs Linux")
 
 ENDS = {
     "IPv4": (Endpoint("192.0.2.9", 1), Endpoint("192.0.2.1", 25)),

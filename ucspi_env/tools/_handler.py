@@ -19,6 +19,7 @@ from ucspi_env import _networks  # noqa: F401  # pyright: ignore[reportUnusedImp
 from ucspi_env._errors import UCSPIError
 from ucspi_env._facts import Facts, observe_descriptor
 from ucspi_env._identify import identify
+from ucspi_env._model import from_port
 from ucspi_env._session import Session, serve
 
 if TYPE_CHECKING:
@@ -140,22 +141,19 @@ class _State:
 
 
 class _Streams:
-    """All streams over descriptors 0 and 1 for one connection; what a handler keeps of them is dead afterwards.
-
-    The standard streams are text over the session's two: a byte that one has read ahead is not lost to the other.
-    """
+    """All streams over descriptors 0 and 1 for one connection; what a handler keeps of them is dead afterwards."""
 
     def __init__(self, text_in: TextIO, text_out: TextIO) -> None:
-        self._raw = io.FileIO(0, "r", closefd=False), io.FileIO(1, "w", closefd=False)
-        self.reader = io.BufferedReader(self._raw[0])
-        self.writer = io.BufferedWriter(self._raw[1])
-        # Kept here too, since whoever lets go of a text stream closes what is below it.
-        self._text = (
-            io.TextIOWrapper(self.reader, text_in.encoding, text_in.errors),
-            io.TextIOWrapper(self.writer, text_out.encoding, text_out.errors),
+        self._raw = [io.FileIO(fd, mode, closefd=False) for fd, mode in ((0, "r"), (1, "w"), (0, "r"), (1, "w"))]
+        reader, writer, stdin, stdout = self._raw
+        self.reader = io.BufferedReader(reader)
+        self.writer = io.BufferedWriter(writer)
+        sys.stdin = sys.__stdin__ = io.TextIOWrapper(  # type: ignore[misc]  # Final for everybody but us
+            io.BufferedReader(stdin), text_in.encoding, text_in.errors
         )
-        sys.stdin = sys.__stdin__ = self._text[0]  # type: ignore[misc]  # Final for everybody but us
-        sys.stdout = sys.__stdout__ = self._text[1]  # type: ignore[misc]
+        self.stdout = sys.stdout = sys.__stdout__ = io.TextIOWrapper(  # type: ignore[misc]
+            io.BufferedWriter(stdout), text_out.encoding, text_out.errors
+        )
 
     def close(self) -> None:
         """Close what lies below the buffers: what is still in those is nobody's."""
@@ -175,22 +173,22 @@ class _Caller:
 
     Attributes:
         environ: the environment.
-        different: the variables that are the caller's port.
+        ports: the variables that are the caller's port.
     """
 
     def __init__(self, data: bytes, ports: int, protocol: ModuleType) -> None:
         self.environ: dict[bytes, bytes] = protocol.environ_of(data)
         self._text: dict[str, str] = protocol.text_of(data)
-        self._ports = [*self._text][:ports]
-        self.different = [*self.environ][:ports]
-        self._port = ""
-        self._known: Connection | None = None
+        self.ports = [*self.environ][:ports]
+        self._port = 0
+        self._from_port: Callable[[int], Connection] | None = None
 
     def at_port(self, text: bytes) -> None:
         """The next one calls from this port."""
-        for name in self.different:
+        for name in self.ports:
             self.environ[name] = text
-        self._port = text.decode("ascii")
+            self._text[name.decode("ascii")] = text.decode("ascii")
+        self._port = int(text)
 
     def connection(self) -> Connection:
         """Who is calling.
@@ -198,14 +196,13 @@ class _Caller:
         Raises:
             UCSPIError: there is no telling.
         """
-        known = self._known
-        if known is None:
-            if self._port:
-                self._text.update(dict.fromkeys(self._ports, self._port))
-            # Of descriptor 0 alone: it is a connected socket, and the raw environment is not this connection's.
-            known = self._known = identify(self._text, Facts({0: observe_descriptor(0)}))
-            return known
-        return known._at_port(int(self._port))  # pyright: ignore[reportPrivateUsage]
+        if self._from_port is not None:
+            return self._from_port(self._port)
+        # Of descriptor 0 alone: it is a connected socket, and the raw environment is not this connection's.
+        known = identify(self._text, Facts({0: observe_descriptor(0)}))
+        if self.ports and known.remote is not None:
+            self._from_port = from_port(known)
+        return known
 
 
 def work(
@@ -244,7 +241,7 @@ def work(
         os.umask(mask)
         sys.stderr = sys.__stderr__ = stderr  # type: ignore[misc,assignment]
         os.environ, os.environb = environments
-        protocol.set_environ(caller.environ, caller.different)
+        protocol.set_environ(caller.environ, caller.ports)
         protocol.close(fds)
         streams = _Streams(stdin, stdout)
         most -= 1
