@@ -90,7 +90,8 @@ def kill(server: Server, worker: int) -> int:
     def come() -> bool:
         for pid in set(children(server.pid)) - others - {worker}:
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a program that has ended since
-                if workers.search(Path(f"/proc/{pid}/cmdline").read_bytes()):
+                # A program of the dead one's that was not yet run looks like a worker, too, but does not wait.
+                if workers.search(Path(f"/proc/{pid}/cmdline").read_bytes()) and sleeps(pid):
                     fresh.append(pid)
         return bool(fresh)
 
