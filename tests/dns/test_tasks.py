@@ -30,12 +30,6 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield one, other
 
 
-@pytest.fixture
-def selector() -> Iterator[selectors.DefaultSelector]:
-    with selectors.DefaultSelector() as made:
-        yield made
-
-
 def value(result: str) -> Task[str]:
     yield from ()
     return result

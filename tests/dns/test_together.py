@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.dns.test_tasks import drive
+from tests.faults.helpers import wait_until
 from tests.support.dns_server import DNSServer, Query, reverse
 from ucspi_env import Endpoint
 from ucspi_env.tools._lookups import Lookups
@@ -17,8 +18,6 @@ from ucspi_env.tools._resolve import LookupTroubleError
 from ucspi_env.tools._tasks import Bell, Outcome, Task, Tasks, Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     Names = Outcome[tuple[Endpoint, Endpoint]]
 
 ZONE = {
@@ -28,12 +27,6 @@ ZONE = {
 }
 HERE = Endpoint("192.0.2.1", 25)
 UNTIL = float("inf")
-
-
-@pytest.fixture
-def selector() -> Iterator[selectors.BaseSelector]:
-    with selectors.DefaultSelector() as made:
-        yield made
 
 
 @pytest.fixture
@@ -118,10 +111,7 @@ def test_when_the_one_who_has_asked_is_given_up_another_asks(
         monkeypatch.setenv("DNSCACHEIP", dns.address)
         lookups = Lookups(local_name="0", remote_name=True, paranoid=False, ident=None)
         (first, *_), ended = names_of(lookups, tasks, "192.0.2.9", "192.0.2.9", "192.0.2.9")
-        until = time.monotonic() + 60
-        while not dns.queries:
-            assert time.monotonic() < until
-            selector.select(0.01)
+        wait_until(lambda: dns.queries, "the question has come")
         silent = False
         tasks.cancel(first)
         drive(tasks, selector)
