@@ -69,11 +69,18 @@ class Session:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        # If the body failed, that error is the one to hear about.
         try:
             self.writer.flush()
-        except (BrokenPipeError, ConnectionResetError, ValueError):
-            # The peer has gone, or close_write() closed a pipe. If the body failed, that error is the one to hear
-            # about.
+        except (BrokenPipeError, ConnectionResetError):
+            # The peer has gone, and nothing is left to be said: from Python 3.13 on the writer's own end would try to
+            # say it once more, and complain.
+            raw = getattr(self.writer, "raw", None)
+            if raw is not None:
+                raw.close()
+            if kind is None:
+                raise
+        except ValueError:  # closed, by close_write() for one
             if kind is None and not self.writer.closed:
                 raise
 

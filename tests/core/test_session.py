@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,28 @@ def test_a_caller_that_hangs_up_is_no_error() -> None:
     )
     with server, run(code, server) as program:
         server.close()
+        client.close()
+        _, complaint = program.communicate()
+
+        assert (program.returncode, complaint) == (0, b"")
+
+
+def test_what_is_left_for_a_caller_who_has_gone_is_dropped_in_silence() -> None:
+    server, client = pair()
+    code = (
+        "def main(session):\n"
+        "    session.writer.write(b'x')\n"
+        "    session.writer.flush()\n"
+        "    try:\n"
+        "        session.reader.read()\n"
+        "    except ConnectionResetError:\n"
+        "        session.writer.write(b'for nobody')\n"
+        "ucspi_env.serve(main)\n"
+    )
+    with server, run(code, server) as program:
+        server.close()
+        assert client.recv(1) == b"x"
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.close()
         _, complaint = program.communicate()
 
