@@ -14,6 +14,8 @@
 PYTHON = python3
 VENV = .venv
 PYTEST =
+# The tests wait for children and for time-outs: with two processes for each processor it is seldom idle.
+WORKERS = $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 FUZZ = 60
 SOAK = 600
 RUN = $(VENV)/bin/python
@@ -35,17 +37,17 @@ typing: $(VENV)/.tools
 	$(VENV)/bin/pyright --pythonpath $(RUN)
 
 pytest: $(VENV)/.tests
-	$(RUN) -Im pytest -n auto $(PYTEST)
+	$(RUN) -Im pytest -n $(WORKERS) $(PYTEST)
 
 docs-test: $(VENV)/.tools
-	$(RUN) -Im pytest -n auto tests/docs tests/core/test_docs.py $(PYTEST)
+	$(RUN) -Im pytest -n $(WORKERS) tests/docs tests/core/test_docs.py $(PYTEST)
 
 # Without the stamp the next of the other targets puts the editable package back.
 test-wheel: $(VENV)/.tests
 	rm -rf build/wheel $(VENV)/.package
 	$(RUN) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheel .
 	$(RUN) -m pip install --quiet --no-deps --force-reinstall build/wheel/*.whl
-	$(RUN) -Im pytest -n auto $(PYTEST)
+	$(RUN) -Im pytest -n $(WORKERS) $(PYTEST)
 
 bench: $(VENV)/.package
 	$(RUN) -m benchmarks
