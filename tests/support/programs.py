@@ -72,6 +72,8 @@ class Program:
             pass_fds=pass_fds,
             process_group=0,
         )
+        assert self.process.stderr is not None
+        os.set_blocking(self.process.stderr.fileno(), False)
         self._wake_reader, self._wake_writer = os.pipe()
         self._thread = threading.Thread(target=self._collect, name=f"stderr of {argv[0]}", daemon=True)
         self._thread.start()
@@ -83,8 +85,12 @@ class Program:
 
     @property
     def lines(self) -> list[str]:
-        """The complete lines of stderr so far, without their ends; bytes that are not UTF-8 as surrogates."""
+        """The complete lines of stderr so far, without their ends; bytes that are not UTF-8 as surrogates.
+
+        What was written before somebody asks is among them, whether or not the collecting thread has had its turn.
+        """
         with self._heard:
+            self._read()
             return list(self._lines)
 
     def wait_for_line(self, wanted: str | Callable[[str], bool], *, count: int = 1, timeout: float = PATIENCE) -> str:
@@ -160,25 +166,33 @@ class Program:
             while True:
                 # Once told to stop, take what is there and do not wait: a stray grandchild may hold the pipe open.
                 ready = [key.fd for key, _ in selector.select(0 if stopping else None)]
-                if stderr.fileno() in ready:
-                    chunk = os.read(stderr.fileno(), 65536)
-                    self._take(chunk)
-                    if not chunk:
+                with self._heard:
+                    if stderr.fileno() in ready:
+                        self._read()
+                    elif stopping:
+                        self._take(b"")
+                    if self._ended:
                         return
-                elif stopping:
-                    self._take(b"")
-                    return
                 stopping = stopping or self._wake_reader in ready
 
+    def _read(self) -> None:
+        """Take all that is in the pipe; the caller holds the lock."""
+        if self._ended:
+            return
+        stderr = self.process.stderr
+        assert stderr is not None
+        with contextlib.suppress(BlockingIOError):  # somebody was quicker
+            self._take(os.read(stderr.fileno(), 1 << 20))  # more than a pipe holds
+
     def _take(self, chunk: bytes) -> None:
-        with self._heard:
-            *complete, self._tail = (self._tail + chunk).split(b"\n")
-            if not chunk:
-                self._ended = True
-                if self._tail:
-                    complete.append(self._tail)
-            self._lines += [line.decode("utf-8", "surrogateescape") for line in complete]
-            self._heard.notify_all()
+        """Cut what was read into lines, nothing being the end; the caller holds the lock."""
+        *complete, self._tail = (self._tail + chunk).split(b"\n")
+        if not chunk:
+            self._ended = True
+            if self._tail:
+                complete.append(self._tail)
+        self._lines += [line.decode("utf-8", "surrogateescape") for line in complete]
+        self._heard.notify_all()
 
 
 class Server(Program):
