@@ -109,3 +109,7 @@ class DialectError(UCSPIError, ValueError):
 
 class ProxyError(UCSPIError, ValueError):
     """Bytes that are not, or can no longer become, a PROXY protocol header."""
+
+
+for _name in __all__:  # a traceback, and a pickle, name what users can import
+    globals()[_name].__module__ = "ucspi_env"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import doctest
+import pickle
 import socket
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,17 @@ def test_every_error_is_one_of_ours() -> None:
     assert issubclass(ucspi_env.BadVariableError, ValueError)
     assert issubclass(ucspi_env.DialectError, ValueError)
     assert issubclass(ucspi_env.ProxyError, ValueError)
+
+
+def test_a_traceback_and_a_pickle_name_an_error_as_users_know_it() -> None:
+    error = ucspi_env.BadVariableError("PROTO", "X", "is not known", "unset it")
+
+    assert traceback.format_exception_only(error) == ["ucspi_env.BadVariableError: PROTO='X' is not known; unset it\n"]
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), again.args) == (type(error), error.args)
+    for name in ucspi_env.__all__:
+        if name.endswith("Error"):
+            assert getattr(ucspi_env, name).__module__ == "ucspi_env"
 
 
 def test_the_docstring_tells_the_truth() -> None:
