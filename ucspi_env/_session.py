@@ -72,7 +72,7 @@ class Session:
         # If the body failed, that error is the one to hear about.
         try:
             self.writer.flush()
-        except (BrokenPipeError, ConnectionResetError):
+        except OSError:
             # The peer has gone, and nothing is left to be said: from Python 3.13 on the writer's own end would try to
             # say it once more, and complain.
             raw = getattr(self.writer, "raw", None)

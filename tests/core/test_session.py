@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import socket
 import struct
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 import ucspi_env
 
@@ -105,6 +109,36 @@ def test_what_is_left_for_a_caller_who_has_gone_is_dropped_in_silence() -> None:
         _, complaint = program.communicate()
 
         assert (program.returncode, complaint) == (0, b"")
+
+
+class Unreachable(io.RawIOBase):
+    """A connection whose other end does not answer any more."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, _: object) -> int:
+        raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+
+
+def out_of_reach() -> ucspi_env.Session:
+    connection = ucspi_env.Connection(remote=ucspi_env.Endpoint("192.0.2.1", 4711))
+    return ucspi_env.Session(connection, io.BytesIO(), io.BufferedWriter(Unreachable()))
+
+
+def test_of_two_errors_the_servers_own_is_heard() -> None:
+    def main() -> None:
+        with out_of_reach() as session:
+            session.writer.write(b"for nobody")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        main()
+
+
+def test_what_cannot_be_said_at_the_end_is_an_error() -> None:
+    with pytest.raises(TimeoutError), out_of_reach() as session:
+        session.writer.write(b"for nobody")
 
 
 def test_outside_a_super_server_one_line_and_111() -> None:
