@@ -49,7 +49,7 @@ test-wheel: $(VENV)/.tests
 	$(RUN) -m pip install --quiet --no-deps --force-reinstall build/wheel/*.whl
 	$(RUN) -Im pytest -n $(WORKERS) $(PYTEST)
 
-bench: $(VENV)/.package
+bench: $(VENV)/.tests
 	$(RUN) -m benchmarks
 
 fuzz: $(VENV)/.fuzz

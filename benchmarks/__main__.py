@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
         results.DIRECTORY.mkdir(parents=True, exist_ok=True)
         (results.DIRECTORY / "image.svg").write_text(draw(found))
         print(f"\nimage: {results.DIRECTORY / 'image.svg'}")
-    elif not failed:
+    elif not set(GOALS) & set(failed):
         RESULTS.write_text(json.dumps(found, indent=1) + "\n")
         IMAGE.write_text(draw(found))
     if failed:

@@ -101,9 +101,10 @@ def decisions(path: Path, rounds: int) -> bool:
         decide = partial(_decide, str(path), ip_address(ip), host, info)
         times = timeit.repeat(decide, number=1000, repeat=2 * rounds + 1)
         micro = statistics.median(times) * 1000
-        kept = kept and micro < MAX_DECISION
+        quick = micro < MAX_DECISION
+        kept = kept and quick
         who = f"{ip} {host or ''} {info or ''}".strip()
-        bound = f"(less than {MAX_DECISION:.0f})"
+        bound = f"(less than {MAX_DECISION:.0f}{'' if quick else ': NOT KEPT'})"
         print(f"  {path.stem:10} {who:42} {micro:6.1f} µs {bound}   rule {decide().key}")
     return kept
 
