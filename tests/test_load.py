@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import struct
 import sys
 import threading
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support import refusing_port
+from tests.support import refusing_port, reset_at_close
 from tests.support.peers import ROOT
 
 # At the end: where the wheel is tested, the package must not come from the checkout.
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.peer("cc")
-
-ABORT = struct.pack("ii", 1, 0)
 
 
 def answer(*parts: bytes) -> Callable[[socket.socket], None]:
@@ -37,7 +34,7 @@ def answer(*parts: bytes) -> Callable[[socket.socket], None]:
 def reset(*, after: bytes) -> Callable[[socket.socket], None]:
     def behave(connection: socket.socket) -> None:
         connection.sendall(after)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
+        reset_at_close(connection)
 
     return behave
 

@@ -6,7 +6,6 @@ import errno
 import io
 import os
 import socket
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import ucspi_env
+from tests.support import reset_at_close
 
 ROOT = Path(ucspi_env.__file__).parent.parent
 
@@ -104,7 +104,7 @@ def test_what_is_left_for_a_caller_who_has_gone_is_dropped_in_silence() -> None:
     with server, run(code, server) as program:
         server.close()
         assert client.recv(1) == b"x"
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reset_at_close(client)
         client.close()
         _, complaint = program.communicate()
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.envcheck.running import CLEAN, ENVCHECK, envcheck, said
-from tests.support import PATIENCE, call
+from tests.support import PATIENCE, call, reset_at_close
 from ucspi_env import Facts, dialects
 from ucspi_env._dialects import PEER_VARIABLES
 from ucspi_env.envcheck._report import make_report, render
@@ -194,7 +194,7 @@ def test_a_caller_that_has_gone_is_no_trouble(tcpserver: Callable[..., Server]) 
 
     # The reset arrives before the report can be written.
     with socket.create_connection(("127.0.0.1", server.port)) as caller:
-        caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        reset_at_close(caller)
     server.wait_for_line("tcpserver: end")
 
     assert not [line for line in server.stop() if not line.startswith("tcpserver: ")]

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults.helpers import state, states, wait_until
-from tests.faults.test_strangers import HOST, RESET, ident
-from tests.support import Namespace, Server, call
+from tests.faults.test_strangers import HOST, ident
+from tests.support import Namespace, Server, call, reset_at_close
 from tests.support.dns_server import DNSServer, Query, garbage, record, respond, reverse
 from tests.tcpserver.faults import injected
 
@@ -63,7 +63,7 @@ def test_a_storm_of_ends_is_reaped_and_callers_who_are_gone_cost_nothing(debian:
     wait_until(lambda: state(server.pid) == "T", "the server stops")
     for _ in range(40):
         with socket.create_connection(("127.0.0.1", server.port)) as gone:
-            gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            reset_at_close(gone)
     callers = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(50)]
     server.signal(signal.SIGCONT)
     assert call(server.port, send=b"x").data == b"x"

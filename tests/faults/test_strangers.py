@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults.helpers import state, wait_until
-from tests.support import Namespace, Server, call
+from tests.support import Namespace, Server, call, reset_at_close
 from tests.support.dns_server import DNSServer, Query, garbage, record, respond, reverse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 HOST = ("sh", "-c", 'echo "${TCPREMOTEHOST-unset} ${TCPREMOTEINFO-unset}"')
-RESET = b"\1\0\0\0\0\0\0\0"
 
 
 @pytest.mark.parametrize("how", ["garbage", "late", "false", "truncated", "elsewhere"])
@@ -108,7 +107,7 @@ def test_callers_who_are_gone_before_accept_cost_nothing(tcpserver: Callable[...
     wait_until(lambda: state(server.pid) == "T", "the server stops")
     for _ in range(40):
         with socket.create_connection(("127.0.0.1", server.port)) as gone:
-            gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            reset_at_close(gone)
     server.signal(signal.SIGCONT)
     assert call(server.port, send=b"x").data == b"x"
 

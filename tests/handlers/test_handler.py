@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support import Server, call, tool
+from tests.support import Server, call, reset_at_close, tool
 from ucspi_env.tools import _zygote, _zygote_child
 
 if TYPE_CHECKING:
@@ -268,7 +268,7 @@ def test_nothing_is_said_of_a_caller_who_hangs_up(
     server = tcpserver(*options(mode), "app:deaf", cwd=tmp_path)
     with socket.create_connection(("127.0.0.1", server.port), 60) as caller:
         assert caller.recv(100).strip().isdigit()
-        caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        reset_at_close(caller)
     assert server.wait_for_line("tcpserver: end ").endswith(" status 0")
     assert [line for line in server.lines if not line.startswith("tcpserver: ")] == []
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.handlers.programs import IDENTITY, MODULES, PROGRAMS
-from tests.support import Server, call, tool
+from tests.support import Server, call, reset_at_close, tool
 from ucspi_env.tools._zygote import same_interpreter
 from ucspi_env.tools._zygote_child import Files, imports_of
 
@@ -111,7 +111,7 @@ def test_a_caller_who_has_gone_leaves_the_same_traces(tcpserver: Callable[..., S
         server = tcpserver(*options, *OPTIONS, "127.0.0.1", "0", str(path))
         with socket.create_connection(("127.0.0.1", server.port)) as caller:
             server.wait_for_line(" ok ")
-            caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            reset_at_close(caller)
         logs.append(report(server, 1))
     assert logs[1] == logs[0]
 

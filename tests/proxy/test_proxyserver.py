@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 from tests.proxy.conftest import REPORT, Report, connected, read_all, report
 from tests.proxy.corpus import GARBAGE, HEADERS, v2
-from tests.support import Program, call, listening, start_tcpserver, tool
+from tests.support import Program, call, listening, reset_at_close, start_tcpserver, tool
 from ucspi_env.proxy import ProxySSL, encode
 
 if TYPE_CHECKING:
@@ -293,7 +292,7 @@ def test_a_health_check_that_is_gone_at_once_is_no_error() -> None:
     for option, lines in (("-Q", []), ("-v", ["proxyserver: the caller has gone before anybody looked"])):
         with connected() as (client, server):
             client.sendall(LOCAL)
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            reset_at_close(client)
             client.close()
             with Program(
                 [*PROXYSERVER, option, "-n", "127.0.0.1", *REPORT], stdin=server.fileno(), env=_clean()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import selectors
 import socket
-import struct
 import threading
 import time
 
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.proxy.conftest import connected, read_all
 from tests.proxy.corpus import GARBAGE, HEADERS, v2
+from tests.support import reset_at_close
 from ucspi_env import Endpoint
 from ucspi_env.proxy import ProxyError, ProxyHeader, ProxySSL, encode
 from ucspi_env.tools._proxyread import BalancerGone, balancers, proxied, proxy_header, proxy_variables, read_header
@@ -136,7 +136,7 @@ def test_a_balancer_that_resets_has_gone_which_is_no_other_error(sent: bytes) ->
     for read in READERS:
         with connected() as (client, server):
             client.sendall(sent)
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            reset_at_close(client)
             client.close()
             with pytest.raises(BalancerGone, match="connection reset"):
                 read(server, FOREVER)
@@ -144,7 +144,7 @@ def test_a_balancer_that_resets_has_gone_which_is_no_other_error(sent: bytes) ->
         task = proxy_header(server, FOREVER)
         client.sendall(b"PROXY ")
         next(task)  # takes what is there
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reset_at_close(client)
         client.close()
         with pytest.raises(BalancerGone, match="connection reset"):
             task.send([server])

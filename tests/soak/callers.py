@@ -10,7 +10,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from tests.soak.ledger import ANSWERED, REFUSED, UNANSWERED, WHATEVER, Ledger
-from tests.support import PATIENCE
+from tests.support import PATIENCE, reset_at_close
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,6 @@ WORD = 500
 GREETINGS = tuple(letter * (WORD + 1) + b"\n" for letter in (b"a", b"b"))
 DENIED = "127.66.0.0/16"
 BALANCERS = "127.77.0.0/16"
-RESET = b"\1\0\0\0\0\0\0\0"  # struct linger: on, 0 seconds
 _REPAIR = 19  # TCP_REPAIR: closed in this mode, a socket tells the other end nothing
 _BIND_ADDRESS_NO_PORT = 24
 
@@ -89,7 +88,7 @@ class Callers:
     def resetting(self, choose: random.Random) -> None:
         """Resets, with or without having said something, perhaps before anybody has noticed."""
         with self._connect(_source(choose)) as connection:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            reset_at_close(connection)
             with contextlib.suppress(OSError):
                 if choose.random() < 0.5:
                     connection.sendall(b"x" * 100)

@@ -5,7 +5,7 @@ Nothing here knows what a right answer is; that stays in the tests.
 
 from __future__ import annotations
 
-from tests.support.calls import Answer, call, listening, refusing_port
+from tests.support.calls import Answer, call, listening, refusing_port, reset_at_close
 from tests.support.netns import Namespace, namespaces_refused
 from tests.support.peers import Peer, PeerTable, peers
 from tests.support.programs import PATIENCE, Program, Server, default_signals, start_tcpserver, tool
@@ -24,6 +24,7 @@ __all__ = [
     "namespaces_refused",
     "peers",
     "refusing_port",
+    "reset_at_close",
     "start_tcpserver",
     "tool",
 ]

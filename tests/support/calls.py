@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.support.programs import PATIENCE
@@ -67,6 +68,11 @@ def call(
                 raise
             reset = True
     return Answer(bytes(received), str(ip), own_port, reset)
+
+
+def reset_at_close(connection: socket.socket) -> None:
+    """Let the end of this connection be a reset for the other side, as of a caller who does not wait for an answer."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # on, 0 seconds
 
 
 @contextlib.contextmanager

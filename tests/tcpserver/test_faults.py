@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support import Server, call
+from tests.support import Server, call, reset_at_close
 from tests.support.dns_server import DNSServer, reverse
 from tests.tcpserver.faults import injected
 
@@ -109,7 +109,7 @@ def test_a_caller_who_is_gone_before_the_banner_costs_nothing_but_a_line(tcpserv
     with socket.socket() as gone:
         gone.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         gone.connect(("127.0.0.1", server.port))
-        gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        reset_at_close(gone)
         gone.recv(1)
     assert call(server.port).data == b"x" * 100_000
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support import Server, call, tool
+from tests.support import Server, call, reset_at_close, tool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,7 +129,7 @@ def test_no_process_is_left_for_a_caller_who_hangs_up(tcpserver: Callable[..., S
     server = tcpserver("-vRHl0", "127.0.0.1", "0", "cat")
     with socket.create_connection(("127.0.0.1", server.port)) as caller:
         server.wait_for_line("status: 1/40")
-        caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        reset_at_close(caller)
     server.wait_for_line("tcpserver: end ")
 
 
