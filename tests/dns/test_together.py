@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.dns.test_tasks import drive
-from tests.faults.helpers import wait_until
 from tests.support.dns_server import DNSServer, Query, reverse
+from tests.support.processes import wait_until
 from ucspi_env import Endpoint
 from ucspi_env.tools._lookups import Lookups
 from ucspi_env.tools._resolve import LookupTroubleError

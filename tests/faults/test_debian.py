@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.helpers import state, states, wait_until
 from tests.faults.test_strangers import HOST, ident
 from tests.support import Namespace, Server, call, reset_at_close
 from tests.support.dns_server import DNSServer, Query, garbage, record, respond, reverse
+from tests.support.processes import state, states, wait_until
 from tests.tcpserver.faults import injected
 
 if TYPE_CHECKING:

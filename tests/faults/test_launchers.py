@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.helpers import wait_until
 from tests.support import Server, call, tool
+from tests.support.processes import wait_until
 from tests.tcpserver.faults import injected
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.helpers import state, states, wait_until
 from tests.support import Server, call, tool
+from tests.support.processes import state, states, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.helpers import state, wait_until
 from tests.support import Namespace, Server, call, reset_at_close
 from tests.support.dns_server import DNSServer, Query, garbage, record, respond, reverse
+from tests.support.processes import state, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

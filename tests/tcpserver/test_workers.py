@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.helpers import state, wait_until
 from tests.support import PATIENCE, Server, call, tool
+from tests.support.processes import state, wait_until
 from tests.tcpserver.faults import injected
 from tests.tcpserver.test_limits import COUNTING
 from tests.tcpserver.test_metrics import DENIED, OVER, ask, samples

@@ -1,4 +1,4 @@
-"""Waiting for a condition that nothing announces."""
+"""What other processes are doing, and waiting for a condition that nothing announces."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.support import PATIENCE
+from tests.support.programs import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
