@@ -3,7 +3,7 @@
 ``least.py PROCESSES PROGRAM`` listens on 127.0.0.1, prints the port, and for each connection calls accept(2),
 posix_spawn(3) with an environment that is always the same, close(2) and waitpid(2). No limits, no variables, no log, no
 signals, no look-ups: what tcpserver takes longer is theirs. What this one cannot reach, no server in Python can that
-starts programs.
+starts programs by `os.posix_spawn`.
 """
 
 from __future__ import annotations

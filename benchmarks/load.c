@@ -4,10 +4,10 @@
  *
  * CALLERS connections are kept going for SECONDS; those that are open by then are seen to their end. One is answered if
  * the server sent exactly ANSWER (empty: anything) and then closed the connection in order. PATIENCE is how many seconds
- * one may take; one that sends more than the kernel's buffer holds, where less was expected, is not read and takes that long. On standard output: a line with the microseconds from the start to the end of the last answer and the
- * counts, then the latencies of the answered ones as 32-bit microseconds in
- * the machine's byte order. Whatever keeps *us* from calling (no port, no descriptor) ends the run: nothing would be
- * measured.
+ * one may take; one that sends more than the kernel's buffer holds, where less was expected, is not read and takes that
+ * long. On standard output: a line with the microseconds from the start to the end of the last answer and the counts,
+ * then the latencies of the answered ones as 32-bit microseconds in the machine's byte order. Whatever keeps *us* from
+ * calling (no port, no descriptor) ends the run: nothing would be measured.
  *
  * One process is one thread; several of them are what load.py starts. It is C since the callers have the same cores as
  * the server: each microsecond here is one that the server does not get.

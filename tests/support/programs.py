@@ -73,7 +73,8 @@ class Program:
             process_group=0,
         )
         assert self.process.stderr is not None
-        os.set_blocking(self.process.stderr.fileno(), False)
+        self._stderr = self.process.stderr.fileno()
+        os.set_blocking(self._stderr, False)
         self._wake_reader, self._wake_writer = os.pipe()
         self._thread = threading.Thread(target=self._collect, name=f"stderr of {argv[0]}", daemon=True)
         self._thread.start()
@@ -157,17 +158,15 @@ class Program:
         self.stop()
 
     def _collect(self) -> None:
-        stderr = self.process.stderr
-        assert stderr is not None
         with selectors.DefaultSelector() as selector:
-            selector.register(stderr, selectors.EVENT_READ)
+            selector.register(self._stderr, selectors.EVENT_READ)
             selector.register(self._wake_reader, selectors.EVENT_READ)
             stopping = False
             while True:
                 # Once told to stop, take what is there and do not wait: a stray grandchild may hold the pipe open.
                 ready = [key.fd for key, _ in selector.select(0 if stopping else None)]
                 with self._heard:
-                    if stderr.fileno() in ready:
+                    if self._stderr in ready:
                         self._read()
                     elif stopping:
                         self._take(b"")
@@ -179,10 +178,8 @@ class Program:
         """Take all that is in the pipe; the caller holds the lock."""
         if self._ended:
             return
-        stderr = self.process.stderr
-        assert stderr is not None
         with contextlib.suppress(BlockingIOError):  # somebody was quicker
-            self._take(os.read(stderr.fileno(), 1 << 20))  # more than a pipe holds
+            self._take(os.read(self._stderr, 1 << 20))  # more than a pipe holds
 
     def _take(self, chunk: bytes) -> None:
         """Cut what was read into lines, nothing being the end; the caller holds the lock."""

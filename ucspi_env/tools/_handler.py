@@ -151,7 +151,7 @@ class _Streams:
         sys.stdin = sys.__stdin__ = io.TextIOWrapper(  # type: ignore[misc]  # Final for everybody but us
             io.BufferedReader(stdin), text_in.encoding, text_in.errors
         )
-        self.stdout = sys.stdout = sys.__stdout__ = io.TextIOWrapper(  # type: ignore[misc]
+        sys.stdout = sys.__stdout__ = io.TextIOWrapper(  # type: ignore[misc]
             io.BufferedWriter(stdout), text_out.encoding, text_out.errors
         )
 
