@@ -21,7 +21,6 @@ from ucspi_env._model import Connection, Endpoint, Problem
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Literal
 
     from ucspi_env._build import EnvChange, build
     from ucspi_env._dialects import Dialect, dialect, dialects
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
         WrongKindError,
     )
     from ucspi_env._networks import Networks
+    from ucspi_env._relay import Relay
     from ucspi_env._session import Session, client_session, serve
     from ucspi_env._unix import UnixPeer
 
@@ -58,6 +58,7 @@ __all__ = [
     "PeerError",
     "Problem",
     "ProxyError",
+    "Relay",
     "Session",
     "UCSPIError",
     "UnconfirmedPeerError",
@@ -90,6 +91,7 @@ _LAZY = {
     "Dialect": "_dialects",
     "EnvChange": "_build",
     "Networks": "_networks",
+    "Relay": "_relay",
     "Session": "_session",
     "UnixPeer": "_unix",
     "build": "_build",
@@ -119,7 +121,7 @@ def connection(
     environ: "Mapping[str, str] | None" = None,
     *,
     fd: "int | None" = None,
-    trust: 'Literal["kernel", "proxy"]' = "kernel",
+    trust: "str | None" = None,
     strict: bool = False,
 ) -> "Connection":
     """All that is known about the connection this program was started for.
@@ -128,12 +130,15 @@ def connection(
         environ: the environment to judge. None: this process's own, and the kernel is asked about descriptor ``fd``.
             An explicit one is judged alone, unless ``fd`` is given too.
         fd: the descriptor that is the connection: 0 for servers (the default), 6 for programs under tcpclient.
-        trust: ``"proxy"`` where a PROXY wrapper that leaves no proof stands in front; its addresses then outrank the
-            kernel's. ``UCSPI_TRUST=proxy`` in the environment says the same.
-        strict: for access control: refuse an answer that nothing but the variables themselves speaks for.
+        trust: what to believe beside the kernel, words separated by commas; None takes the operator's, ``UCSPI_TRUST``
+            in the environment, which any other value replaces. ``"kernel"``: nothing. ``"proxy"``: a PROXY wrapper that
+            leaves no proof. ``"rules"``: rules that replace TCPREMOTEIP. ``"stunnel"``: stunnel's loopback pair.
+            ``"socat:PREFIX"``: a socat that was called by that name.
+        strict: for access control. An answer is accepted only if a connected socket that the kernel shows, the
+            program's own or its relay's, has this peer, or if the operator has vouched for who named another one.
 
     Raises:
-        UnconfirmedPeerError: ``strict``, and the evidence is ``"unconfirmed"``.
+        UnconfirmedPeerError: ``strict``, and the answer is not ``vouched`` for; the message has the remedy.
         NoPeerYetError: the descriptor is a listening or an unconnected socket.
         MissingVariableError: the environment announces a connection but does not name the peer.
         BadVariableError: the only variables there are cannot be used.
@@ -144,15 +149,11 @@ def connection(
 
         environ = dict(os.environ)  # which takes its time over each variable that is not there
         fd = 0 if fd is None else fd
-    found = identify(environ, Facts() if fd is None else Facts.observe(fd, trust=trust), trust=trust)
-    if strict and found.evidence == "unconfirmed":
-        from ucspi_env._errors import UnconfirmedPeerError
+    found = identify(environ, Facts() if fd is None else Facts.observe(fd, trust=trust, environ=environ), trust=trust)
+    if strict and not found.vouched:
+        from ucspi_env import _findings
 
-        raise UnconfirmedPeerError(
-            found.remote,
-            f"only variables ({found.dialect}) name it, and anything may have set them; "
-            "give the program the socket itself, or do without strict=True",
-        )
+        raise _findings.unconfirmed(found, asked=fd is not None)
     return found
 
 
@@ -160,7 +161,7 @@ def remote(
     environ: "Mapping[str, str] | None" = None,
     *,
     fd: "int | None" = None,
-    trust: 'Literal["kernel", "proxy"]' = "kernel",
+    trust: "str | None" = None,
     strict: bool = False,
 ) -> "Endpoint":
     """The caller: its true address, normalised, and port. The arguments are those of `connection`.
@@ -181,7 +182,7 @@ def local(
     environ: "Mapping[str, str] | None" = None,
     *,
     fd: "int | None" = None,
-    trust: 'Literal["kernel", "proxy"]' = "kernel",
+    trust: "str | None" = None,
     strict: bool = False,
 ) -> "Endpoint":
     """The address that was called. The arguments are those of `connection`.

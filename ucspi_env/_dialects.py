@@ -15,12 +15,14 @@ from ucspi_env._variables import (
     IPC_NAMES,
     NCAT,
     PROXY_PEER,
+    RULE_PEER,
     SOCAT,
     SSH,
     SSL,
     TCP,
     TCP6,
     TCPADDR,
+    TRUST,
     UDPADDR,
     UNIX_NAMES,
 )
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
     from ucspi_env._variables import Family
 
-__all__ = ["PEER_VARIABLES", "Dialect", "Spelling", "dialect", "dialects", "without_socat"]
+__all__ = ["DECISIVE", "PEER_VARIABLES", "Dialect", "Spelling", "dialect", "dialects", "without_socat"]
 
 
 class Spelling(Value):
@@ -308,22 +310,32 @@ _TABLE = (
     Dialect(
         "socat",
         "socat 1.7.4 EXEC, SYSTEM",
-        "The prefix is the name socat was called by. IPv6 in brackets and in full, mapped in hex. SOCAT_PID "
-        "proves freshness.",
+        "IPv6 in brackets and in full, mapped in hex. A socat that was called by another name writes that name "
+        "instead of SOCAT: it counts with UCSPI_TRUST=socat:NAME. The relay's socket proves it.",
         (SOCAT, Spelling(v6="full", brackets=True)),
     ),
     Dialect(
         "ncat",
         "ncat 7.93 -e, --sh-exec",
         "A UNIX-domain listener writes NCAT_REMOTE_ADDR=localhost. The sockets leak into the program, which "
-        "proves the peer.",
+        "confirms the peer. With --ssl no variable says so.",
         (NCAT, _ZONED),
         transports=("tcp", "udp"),
     ),
     Dialect(
+        "tlss",
+        "tlss of ucspi-tools 1.7 (younix)",
+        "Sets PROTO=SSL and leaves the TCP* of the super-server in front. The program's descriptors 0 and 1 are pipes; "
+        "the relay's socket proves the peer.",
+        (TCP, _ZONED),
+        proto=("SSL", "SSL"),
+        tls=True,
+    ),
+    Dialect(
         "cgi",
-        "CGI/1.1 programs of web servers (busybox httpd, websocketd)",
-        "REMOTE_ADDR of the HTTP client; busybox httpd writes brackets around IPv6.",
+        "CGI/1.1 programs of web servers (Apache, lighttpd, busybox httpd, althttpd, websocketd)",
+        "REMOTE_ADDR of the HTTP client; busybox httpd writes brackets around IPv6. Descriptor 0 may be a named "
+        "UNIX-domain socket of the web server's (Apache mod_cgid). REMOTE_HOST is a name and HTTP_* are the client's.",
         (ADDR, _ZONED),
         fixed=(("GATEWAY_INTERFACE", "CGI/1.1"),),
     ),
@@ -397,6 +409,8 @@ _TABLE = (
 
 _BY_NAME = {name: row for row in _TABLE for name in (row.name, *row.aliases)}
 
+_SOCAT_OWN = ("PID", "PPID", "VERSION")
+
 PEER_VARIABLES = frozenset(
     [
         *(name for family in (TCP, TCP6, SSL, TCPADDR, UDPADDR, ADDR, HOST, SOCAT, NCAT, SSH) for name in family.names),
@@ -418,9 +432,11 @@ PEER_VARIABLES = frozenset(
         "UNIXLOCALPID",
         "IPCCONNNUM",
         "NCAT_PROTO",
-        "SOCAT_PID",
-        "SOCAT_PPID",
-        "SOCAT_VERSION",
+        *(f"SOCAT_{name}" for name in _SOCAT_OWN),
+        "SOCAT_OPENSSL_CIPHER",
+        "SOCAT_OPENSSL_PROTO_VERSION",
+        "SOCAT_OPENSSL_X509_ISSUER",
+        "SOCAT_OPENSSL_X509_SUBJECT",
         "SSH_CLIENT",
         "SSLCTLFD",
         "SSLREADFD",
@@ -437,17 +453,28 @@ PEER_VARIABLES = frozenset(
         "SERVER_PORT",
         "GATEWAY_INTERFACE",
         PROXY_PEER,
+        RULE_PEER,
     ]
 )
 """Every variable of every dialect that speaks of a connection: what must not be inherited by a program of another
 one."""
 
 
-_SOCAT = ("PEERADDR", "PEERPORT", "SOCKADDR", "SOCKPORT", "PID", "PPID", "VERSION")
+DECISIVE = PEER_VARIABLES | {TRUST, "LISTEN_PID", "SYSTEMD_EXEC_PID", "LOG_ID", "GIT_DIR"}
+"""The closed list: the names of all variables that can change an answer. Clients choose other names as well as values
+(request headers of CGI, ``LC_*`` of sshd), so no variable of another name is ever looked at; only the operator can name
+more, with ``UCSPI_TRUST=socat:PREFIX``."""
+
+
+_SOCAT = ("PEERADDR", "PEERPORT", "SOCKADDR", "SOCKPORT", *_SOCAT_OWN)
 
 
 def without_socat(environ: Mapping[str, str]) -> dict[str, str]:
-    """An environment without socat's families: their prefix can be any name, so `PEER_VARIABLES` cannot list them."""
+    """An environment without the variables of any socat, whatever it was called by; for what is handed to a program.
+
+    `PEER_VARIABLES` cannot list them, since the prefix is the name that socat was called by. This only takes away: it
+    is not how a peer is found.
+    """
     prefixes = [name.removesuffix("_PEERADDR") for name in environ if name.endswith("_PEERADDR")]
     gone = {f"{prefix}_{suffix}" for prefix in prefixes for suffix in _SOCAT}
     return {name: value for name, value in environ.items() if name not in gone}

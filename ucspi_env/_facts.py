@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Literal, Self, TypeAlias
 
+    from ucspi_env._relay import Relay
+
     Kind: TypeAlias = Literal["socket", "pipe", "chr", "file", "other", "closed"]
 
 __all__ = ["Descriptor", "Facts"]
@@ -78,16 +80,20 @@ class Facts(Value):
         pid: the process's own id, or None.
         ppid: its parent's, or None.
         grandparent: its parent's parent's, or None: socat's where a shell, or its own fork for one, is in between.
-        duplicates: names that stand more than once in the raw environment, with their values in order.
+        duplicates: names that are more than once in the raw environment, with their values in order.
+        relay: the process at the other end of a connection that is a pipe, a socket pair or a terminal; else None.
+        user: the effective user id of this process, where there is a relay; else None.
     """
 
-    __slots__ = ("descriptors", "duplicates", "fd", "grandparent", "pid", "ppid")
+    __slots__ = ("descriptors", "duplicates", "fd", "grandparent", "pid", "ppid", "relay", "user")
     fd: int
     descriptors: "tuple[tuple[int, Descriptor], ...]"
     pid: "int | None"
     ppid: "int | None"
     grandparent: "int | None"
     duplicates: "tuple[tuple[str, tuple[str, ...]], ...]"
+    relay: "Relay | None"
+    user: "int | None"
 
     def __init__(
         self,
@@ -98,6 +104,8 @@ class Facts(Value):
         ppid: "int | None" = None,
         grandparent: "int | None" = None,
         duplicates: "Mapping[str, tuple[str, ...]] | tuple[tuple[str, tuple[str, ...]], ...]" = (),
+        relay: "Relay | None" = None,
+        user: "int | None" = None,
     ) -> None:
         self._set(
             fd=fd,
@@ -106,6 +114,8 @@ class Facts(Value):
             ppid=ppid,
             grandparent=grandparent,
             duplicates=tuple((name, tuple(values)) for name, values in dict(duplicates).items()),
+            relay=relay,
+            user=user,
         )
 
     def descriptor(self, fd: int) -> "Descriptor | None":
@@ -125,15 +135,17 @@ class Facts(Value):
         return None
 
     @classmethod
-    def observe(cls, fd: int = 0, *, trust: str = "kernel") -> "Self":
+    def observe(cls, fd: int = 0, *, trust: "str | None" = None, environ: "Mapping[str, str] | None" = None) -> "Self":
         """Ask the operating system what `identify` can use about this process and its descriptor ``fd``.
 
-        Works wherever Python has sockets; what only Linux tells (peers of other descriptors, the grandparent,
-        duplicate names) is left out elsewhere.
+        Works wherever Python has sockets; what only Linux tells (peers of other descriptors, the relay, the
+        grandparent, duplicate names) is left out elsewhere.
 
         Args:
             fd: the descriptor that is meant to be the connection.
             trust: what `identify` will be asked with; ``"proxy"`` makes duplicate names part of the question.
+            environ: the environment that it will be asked about, None for the process's own. The connections that it
+                names are the ones that the kernel is asked about where there is a relay.
         """
         import os
 
@@ -141,8 +153,8 @@ class Facts(Value):
         if first.inet:
             # Two questions only the raw environment can answer: stunnel's pair, and a PROXY wrapper that appends.
             doubtful = (
-                trust == "proxy"
-                or "UCSPI_TRUST" in os.environ
+                trust not in (None, "kernel")
+                or (trust is None and "UCSPI_TRUST" in (os.environ if environ is None else environ))
                 or (_loopback_pair(first) and "REMOTE_HOST" in os.environ)
             )
             if not doubtful:
@@ -162,6 +174,11 @@ class Facts(Value):
                     if inherited.kind == "socket":
                         descriptors[number] = inherited
         ppid = os.getppid()
+        relay = None
+        if first.kind in ("pipe", "chr") or (first.family == "unix" and not (first.sockname or first.peername)):
+            from ucspi_env import _relay
+
+            relay = _relay.find(fd, os.environ if environ is None else environ)
         return cls(
             descriptors,
             fd=fd,
@@ -169,6 +186,8 @@ class Facts(Value):
             ppid=ppid,
             grandparent=_procfs.parent_of(ppid),
             duplicates=_procfs.duplicate_names(),
+            relay=relay,
+            user=None if relay is None else os.geteuid(),
         )
 
 
@@ -232,12 +251,13 @@ def _name(family: str, address: "Any") -> "Endpoint | str | None":
     host: str = address[0]
     port: int = address[1]
     # (host, port, flow information, scope id) for IPv6
-    zone = _interface(address[3]) if family == "inet6" and address[3] else None
+    zone = interface_name(address[3]) if family == "inet6" and address[3] else None
     # Some systems write the zone into the text as well.
     return Endpoint(host.partition("%")[0], port, zone)
 
 
-def _interface(index: int) -> str:
+def interface_name(index: int) -> str:
+    """The name of an interface, or its number where it has gone."""
     import _socket
 
     try:

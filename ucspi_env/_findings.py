@@ -12,6 +12,7 @@ from ucspi_env._errors import (
     MissingVariableError,
     NoPeerYetError,
     NotUnderSuperServerError,
+    UnconfirmedPeerError,
 )
 from ucspi_env._model import Problem
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
     from ucspi_env._errors import UCSPIError
     from ucspi_env._facts import Descriptor
-    from ucspi_env._model import Endpoint, Severity
+    from ucspi_env._model import Connection, Endpoint, Severity
+    from ucspi_env._relay import Relay
 
     Environ = Mapping[str, str]
 
@@ -143,16 +145,83 @@ def duplicate(environ: Environ, name: str, times: int, used: str) -> Problem:
     )
 
 
-def operator_rule(environ: Environ, peer: Endpoint, instead: Endpoint) -> Problem:
-    """A rule set TCPREMOTEIP."""
+def operator_rule(environ: Environ, peer: Endpoint, instead: Endpoint, *, vouched: bool) -> Problem:
+    """A rule set TCPREMOTEIP; ``vouched``: its mark, or the operator, says so."""
+    hint = "nothing to do if that rule is meant"
+    if not vouched:
+        hint += "; stale variables look the same, so for strict=True use ucspi-tcpserver or set UCSPI_TRUST=rules"
     return _problem(
         environ,
         "operator-rule",
         "notice",
         "TCPREMOTEIP",
         f"a rule of the super-server replaced the caller's address {peer.ip} by {instead.ip}",
-        "nothing to do if that rule is meant",
+        hint,
     )
+
+
+def bad_trust(environ: Environ, word: str) -> Problem:
+    """A word in UCSPI_TRUST without a meaning."""
+    return _problem(
+        environ,
+        "bad-trust",
+        "warning",
+        "UCSPI_TRUST",
+        f"UCSPI_TRUST={shown(environ['UCSPI_TRUST'])}: {shown(word)} is not a word of it and is ignored",
+        "use proxy, rules, stunnel or socat:PREFIX, separated by commas",
+    )
+
+
+def tls_unconfirmed(environ: Environ, name: str, dialect: str) -> Problem:
+    """A variable says that TLS was taken off, and nothing else does."""
+    return _problem(
+        environ,
+        "tls-unconfirmed",
+        "notice",
+        name,
+        f"{name}={shown(environ[name])} says that TLS was taken off; neither {dialect} nor the relay says so",
+        "nothing to do behind s6-tlsd and the like; elsewhere start the super-server with a clean environment (env -i)",
+    )
+
+
+def relay_unproved(relay: Relay, user: int | None) -> Problem:
+    """The process at the other end of the pipe could not be a witness; ``user``: who asks."""
+    who = f"process {relay.pid} ({shown(relay.name)[1:-1]})"
+    what, hint = {
+        "not-found": (
+            "no process in reach holds the other end of descriptor 0",
+            "use a relay that is the program's child, one of its ancestors or a child of these, and mount /proc",
+        ),
+        "unreadable": (
+            f"{who} may be the relay, but runs as user {relay.user} and its descriptors cannot be read by user {user}",
+            f"start the relay as user {user} too, for example: setuidgid USER {relay.name} PROGRAM",
+        ),
+        "protected": (
+            f"{who} may be the relay, but its descriptors cannot be read: it has changed its user, or is protected",
+            "start the relay as the program's user (setuidgid USER RELAY PROGRAM), without its own option for that",
+        ),
+        "no-socket": (
+            f"{who} holds the other end of descriptor 0 and has no network connection",
+            "have the relay alone hold that end (close it in other processes), with the connection on its descriptor 0",
+        ),
+        "several-peers": (
+            f"{who} has several network connections, and which of them is this one cannot be told",
+            "use a relay with a process for each connection",
+        ),
+        "disagreement": (
+            "several processes hold the other end of descriptor 0, with connections to different peers",
+            "have the relay alone hold that end (close it in other processes)",
+        ),
+        "too-many": (
+            "there are more processes, descriptors or sockets than this is willing to look at",
+            "use a relay that is the program's parent or child, with few descriptors",
+        ),
+        "no-kernel": (
+            "the kernel does not tell what the sockets of other processes are connected to",
+            "let the program use netlink (systemd: RestrictAddressFamilies=AF_NETLINK) or mount /proc",
+        ),
+    }[relay.obstacle or "not-found"]
+    return Problem("relay-unproved", "notice", None, None, what, hint)
 
 
 def missing_caller(environ: Environ, balancer: Endpoint) -> Problem:
@@ -163,7 +232,7 @@ def missing_caller(environ: Environ, balancer: Endpoint) -> Problem:
         "warning",
         "TCPREMOTEIP",
         f"a PROXY wrapper is said to have run, but TCPREMOTEIP names no caller: {balancer} is the balancer",
-        "have the wrapper set it, or do without trust=proxy",
+        "have the wrapper set it, or do without UCSPI_TRUST=proxy",
     )
 
 
@@ -176,7 +245,7 @@ def stunnel_or_stale(environ: Environ, fd: int, claimed: Endpoint, *, contradict
         "REMOTE_HOST",
         f"descriptor {fd} is a loopback pair and REMOTE_HOST names {claimed}: "
         "stunnel's doing, or a stale variable beside a genuine local caller",
-        "start the super-server with an environment that is free of other servers' variables (env -i)",
+        "start the super-server with a clean environment (env -i); behind stunnel set UCSPI_TRUST=stunnel",
     )
 
 
@@ -188,7 +257,8 @@ def web_server(environ: Environ, claimed: Endpoint) -> Problem:
         "notice",
         "GATEWAY_INTERFACE",
         f"GATEWAY_INTERFACE is set, so REMOTE_ADDR is taken for a web server's word: {claimed}",
-        "nothing to do in a CGI program; elsewhere start the super-server with a clean environment (env -i)",
+        "nothing to do in a CGI program, where strict=True has no use; elsewhere start the super-server with a clean "
+        "environment (env -i)",
     )
 
 
@@ -231,6 +301,28 @@ def no_peer_yet(fd: int, socket: Descriptor) -> NoPeerYetError:
             f"descriptor {fd} is an unconnected datagram socket: the peer comes with each datagram (recvfrom)"
         )
     return NoPeerYetError(f"descriptor {fd} is an unconnected socket: the caller has gone already, or never was there")
+
+
+def unconfirmed(found: Connection, *, asked: bool) -> UnconfirmedPeerError:
+    """What ``strict=True`` does not accept; ``asked``: whether a descriptor was looked at."""
+    for problem in found.problems:
+        if problem.code in _DECIDING:
+            return UnconfirmedPeerError(found.remote, str(problem))
+    if found.dialect == "stunnel":
+        return UnconfirmedPeerError(found.remote, "only REMOTE_HOST names it; behind stunnel set UCSPI_TRUST=stunnel")
+    why = f"only variables ({found.dialect}) name it, and anything may have set them; "
+    return UnconfirmedPeerError(
+        found.remote,
+        why
+        + (
+            "give the program the socket itself, or run it behind a relay that the kernel can be asked about"
+            if asked
+            else "ask about the descriptor as well (fd=0)"
+        ),
+    )
+
+
+_DECIDING = ("relay-unproved", "operator-rule", "stunnel-or-stale", "web-server")
 
 
 def nothing(environ: Environ, fd: int, *, asked: bool) -> UCSPIError:

@@ -1,20 +1,18 @@
 """Steps 4 to 6 of `ucspi_env._identify`: who is calling where no connected INET socket says it. Pure.
 
-What is left are credentials, claims that something else than a socket proves, and claims that nothing does. Imported
+What is left are credentials, sockets that others hold for the program, and claims that nothing proves. Imported
 then only, since the usual server has its caller's socket on descriptor 0.
 """
 
 from ucspi_env._model import Connection, Endpoint
-from ucspi_env._variables import ADDR, NCAT, SOCAT_SUFFIX, SSH, TCP, TCP6, UDPADDR
+from ucspi_env._variables import ADDR, NCAT, PROXY_PEER, SOCAT, SSH, TCP, TCP6, UDPADDR, socat_families
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ucspi_env._facts import Descriptor
     from ucspi_env._identify import Case
     from ucspi_env._model import Evidence, Transport
-    from ucspi_env._variables import Family
+    from ucspi_env._variables import Claim, Family
 
 
 def decide(case: "Case", socket: "Descriptor | None") -> "Connection":
@@ -24,11 +22,11 @@ def decide(case: "Case", socket: "Descriptor | None") -> "Connection":
         case: what is to be judged.
         socket: the descriptor that is meant to be the connection, as far as it is known.
     """
-    return _by_credentials(case, socket) or _with_proof(case) or _unconfirmed(case)
+    return _by_unix_socket(case, socket) or _with_proof(case) or _unconfirmed(case)
 
 
-def _by_credentials(case: "Case", socket: "Descriptor | None") -> "Connection | None":
-    """Step 4: credentials, by the kernel where it has a named UNIX-domain socket, else by variables."""
+def _by_unix_socket(case: "Case", socket: "Descriptor | None") -> "Connection | None":
+    """Step 4: a UNIX-domain socket with a name: a PROXY wrapper, a web server, else credentials."""
     environ = case.environ
     announced = environ.get("PROTO") in ("UNIX", "IPC")
     named = socket is not None and socket.family == "unix" and bool(socket.sockname or socket.peername)
@@ -36,17 +34,48 @@ def _by_credentials(case: "Case", socket: "Descriptor | None") -> "Connection | 
     # Beside a descriptor of another kind a claim of an IP peer weighs more than a PROTO that anyone may have left.
     if not (named or proof or (announced and (socket is None or not case.claims))):
         return None
+    tcp = case.claims.get("TCP")
+    if named and socket is not None and tcp is not None and tcp.remote is not None:
+        if marked_unix(environ.get(PROXY_PEER), socket):
+            return case.answer(tcp, "proxy", "tcp", dialect="proxy")
+        if case.proxied:
+            return case.answer(tcp, "proxy", "tcp", contradictions=False)
+    if named and not announced:  # a web server's gateway (mod_cgid, a FastCGI spawner) hands its own socket on
+        gateway = _by_gateway(case)
+        if gateway is not None:
+            return gateway
     from ucspi_env import _unix
 
+    alone = True
     for claim in case.claims.values():
         if claim.remote is not None and claim.family is not SSH:
             case.contradicted(claim, "the caller came over a UNIX-domain socket")
-    return _unix.caller(environ, socket if named else None, case.problems, announced=announced, proof=proof)
+            alone = False  # a process id beside variables of another caller is not a proof
+    return _unix.caller(
+        environ, socket if named else None, case.problems, announced=announced, own_pid=proof, alone=alone
+    )
+
+
+def marked_unix(mark: "str | None", socket: "Descriptor") -> bool:
+    """Whether ``UCSPI_PROXY_PEER`` is this UNIX-domain socket: its listener's path, or the user at the other end."""
+    if not mark or not mark.startswith("unix:"):
+        return False
+    what = mark.removeprefix("unix:")
+    if what.startswith("uid="):
+        return socket.peercred is not None and what == f"uid={socket.peercred[1]}"
+    return bool(what) and what == socket.sockname
 
 
 def _with_proof(case: "Case") -> "Connection | None":
-    """Step 5: claims that only an up-to-date super-server can have made."""
-    return _by_inherited_socket(case) or _by_trust(case) or _by_process(case) or _by_gateway(case)
+    """Step 5: claims that something else than the variables speaks for."""
+    return (
+        _by_inherited_socket(case)
+        or _by_relay(case)
+        or _by_proxy_word(case)
+        or _by_socat_word(case)
+        or _by_process(case)
+        or _by_gateway(case)
+    )
 
 
 def _by_inherited_socket(case: "Case") -> "Connection | None":
@@ -57,70 +86,98 @@ def _by_inherited_socket(case: "Case") -> "Connection | None":
         if not isinstance(peer, Endpoint):
             continue
         transport: Transport = "udp" if inherited.type == "dgram" else "tcp"
-        if tcp and tcp.remote and case.balancer() == (peer.ip, peer.port):
+        if tcp and tcp.remote and case.marked(PROXY_PEER, peer):
             return case.answer(tcp, "proxy", transport, dialect="proxy")
         for claim in case.claims.values():
             if claim.remote and claim.remote.port is not None and claim.agrees_with(peer):
                 here = inherited.sockname if isinstance(inherited.sockname, Endpoint) else None
-                return case.answer(claim, "proof", transport, kernel=(peer, here))
+                return case.answer(claim, "confirmed", transport, kernel=(peer, here))
     return None
 
 
-def _by_trust(case: "Case") -> "Connection | None":
+def _by_relay(case: "Case") -> "Connection | None":
+    """The socket of the process at the other end of the pipe, if that is found and has one peer only."""
+    relay = case.facts.relay
+    if relay is None:
+        return None
+    if relay.obstacle is None:
+        return case.with_kernel(relay.sockets[0], relay=relay)
+    if any(claim.remote is not None for claim in case.claims.values()):
+        from ucspi_env import _findings
+
+        case.problems.append(_findings.relay_unproved(relay, case.facts.user))
+    return None
+
+
+def _by_proxy_word(case: "Case") -> "Connection | None":
     tcp = case.claims.get("TCP")
     if not case.proxied or tcp is None or tcp.remote is None:
         return None
     return case.answer(tcp, "proxy", _transport(case, TCP), contradictions=False)
 
 
-def _by_process(case: "Case") -> "Connection | None":
-    """A process id of ours beside the claim: socat's, systemd's."""
-    environ = case.environ
-    for name, claim in case.claims.items():
-        prefix = name.removesuffix(SOCAT_SUFFIX)
-        if prefix != name and _is_ours(case, environ.get(f"{prefix}_PID")):
-            if claim.remote is not None:
-                return case.answer(claim, "proof", "tcp")
-            path = environ[claim.family.remote_ip]
-            if path.startswith(("/", "\\0", "<anon>")):  # socat's words for UNIX-domain callers
-                from ucspi_env._unix import UnixPeer
+def _by_socat_word(case: "Case") -> "Connection | None":
+    """A socat that the operator named; not against the word of a relay's socket."""
+    relay = case.facts.relay
+    if relay is not None and relay.obstacle is None:
+        return None
+    for family in socat_families(case.words):
+        claim = case.claims.get(family.name)
+        if claim is not None and claim.remote is not None:
+            return case.answer(claim, "operator", "tcp", vouched=True)
+    return None
 
-                path = "@" + path[2:] if path.startswith("\\0") else path
-                return Connection(
-                    unix=UnixPeer(path=path if path[0] in "/@" else None),
-                    raw_proto=environ.get("PROTO"),
-                    dialect="socat",
-                    evidence="proof",
-                )
+
+def _by_process(case: "Case") -> "Connection | None":
+    """Signs of freshness that are no proof for access control: our process id beside systemd's variables."""
+    environ = case.environ
     addr = case.claims.get(ADDR.name)
     pid = case.facts.pid
-    if addr is not None and addr.remote is not None and pid and environ.get("SYSTEMD_EXEC_PID") == str(pid):
-        return case.answer(addr, "proof", "tcp", dialect="systemd")
-    return None
+    if addr is None or addr.remote is None or not pid or environ.get("SYSTEMD_EXEC_PID") != str(pid):
+        return None
+    return case.answer(addr, "proof" if _alone(case, addr) else "unconfirmed", "tcp", dialect="systemd")
+
+
+def _alone(case: "Case", claim: "Claim") -> bool:
+    """Whether no other claim contradicts this one."""
+    assert claim.remote is not None  # noqa: S101 - callers choose usable claims
+    return all(other.remote is None or other.agrees_with(claim.remote) for other in case.claims.values())
 
 
 def _by_gateway(case: "Case") -> "Connection | None":
     """CGI. GATEWAY_INTERFACE can be inherited like anything else, so this never comes without a problem.
 
-    Beside a claim of another peer it is no proof.
+    Beside a claim of another peer it is not a proof.
     """
     addr = case.claims.get(ADDR.name)
     if addr is None or addr.remote is None or not case.environ.get("GATEWAY_INTERFACE"):
         return None
-    alone = all(other.remote is None or other.agrees_with(addr.remote) for other in case.claims.values())
     from ucspi_env import _findings
 
     case.problems.append(_findings.web_server(case.environ, addr.remote))
-    evidence: Evidence = "proof" if alone and case.facts.pid is not None else "unconfirmed"
+    evidence: Evidence = "proof" if _alone(case, addr) and case.facts.pid is not None else "unconfirmed"
+    if addr.remote.port is None:  # CGI has no such variable; the super-server before the web server may have told it
+        remote = addr.remote
+        ports = [
+            claim.remote.port
+            for claim in case.claims.values()
+            if claim.remote is not None and claim.agrees_with(remote) and claim.family is not SSH
+        ]
+        port = next((port for port in ports if port is not None), None)
+        addr.remote = Endpoint(remote.ip, port, remote.zone, remote.host, remote.info)
+        addr.problems.clear()
     return case.answer(addr, evidence, "tcp", dialect="cgi")
 
 
 def _unconfirmed(case: "Case") -> "Connection":
     """Step 6: nothing vouches for any of it; PROTO decides which family to name."""
-    for name in _order(case.environ.get("PROTO"), tuple(case.claims)):
+    for name in _order(case):
         claim = case.claims.get(name)
         if claim is not None and claim.remote is not None:
             return case.answer(claim, "unconfirmed", _transport(case, claim.family))
+    path = _socat_path(case)
+    if path is not None:
+        return path
     login = case.claims.get(SSH.name)
     announced = len(case.claims) > 1 or "PROTO" in case.environ
     if login is not None and login.remote is not None and not announced and not _interactive(case):
@@ -155,12 +212,32 @@ def _interactive(case: "Case") -> bool:
     return descriptor is not None and descriptor.kind == "chr"
 
 
-def _order(proto: "str | None", present: "Sequence[str]") -> "tuple[str, ...]":
-    """Names of families in the order of belief for one value of PROTO."""
-    socats = tuple(name for name in present if name.endswith(SOCAT_SUFFIX))
-    rest = ("TCPADDR", "TCP", "TCP6", "NCAT", *socats, "REMOTE_HOST", "REMOTE_ADDR", "SSL", "UDPADDR")
-    if proto and proto.startswith("SSL"):
-        return ("SSL", *rest)
+def _order(case: "Case") -> "tuple[str, ...]":
+    """Names of families in the order of belief, where nothing is proved."""
+    proto = case.environ.get("PROTO") or ""
+    others = tuple(family.name for family in socat_families(case.words))
+    rest = ("TCPADDR", "TCP", "TCP6", "NCAT", SOCAT.name, *others, "REMOTE_HOST", "REMOTE_ADDR", "SSL", "UDPADDR")
+    if proto.startswith("SSL"):
+        rest = ("SSL", *rest)
     if proto == "UDP":
-        return ("UDPADDR", *rest)
-    return rest
+        rest = ("UDPADDR", *rest)
+    # Not a proof, but more than the others have: an inherited set rarely comes with a process id of ours.
+    return (SOCAT.name, *rest) if _is_ours(case, case.environ.get("SOCAT_PID")) else rest
+
+
+def _socat_path(case: "Case") -> "Connection | None":
+    """What socat says of a UNIX-domain caller, beside a process id of ours."""
+    environ = case.environ
+    path = environ.get(SOCAT.remote_ip, "")
+    if not path.startswith(("/", "\\0", "<anon>")) or not _is_ours(case, environ.get("SOCAT_PID")):
+        return None
+    from ucspi_env._unix import UnixPeer
+
+    path = "@" + path[2:] if path.startswith("\\0") else path
+    return Connection(
+        unix=UnixPeer(path=path if path[0] in "/@" else None),
+        raw_proto=environ.get("PROTO"),
+        dialect="socat",
+        evidence="unconfirmed",
+        problems=tuple(case.problems),
+    )

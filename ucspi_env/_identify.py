@@ -7,13 +7,20 @@ private loopback pair. Over 1090 recorded environments of 39 super-servers (test
 REMOTE_ADDR, else getpeername" is right 758 times, this order always where anything in reach tells the truth, and it
 says so where nothing does.
 
+Rule 1: only names that are listed count (`ucspi_env._dialects.DECISIVE`). Clients choose other names, and values, of
+variables: request headers (``HTTP_*``), what sshd accepts (``LC_*``). So the environment is never searched for names.
+Rule 2: a claim is proved by something that it cannot bring along: a socket that the kernel shows. A process id beside
+the claim is not such a thing, since ids can be guessed.
+
 Step 1  A connected INET socket: a PROXY wrapper of ours, an operator's rule, agreeing variables, stunnel's pair, the
 kernel.
 Step 2  A listening or unconnected socket: there is no peer yet, whatever variables say.
 Step 3  A socket handed over on descriptor 3 (LISTEN_PID): as steps 1 and 2.
-Step 4  A UNIX-domain socket with a name: credentials.
-Step 5  A pipe, terminal or unnamed pair: the first claim with a proof of freshness.
-Step 6  No proof: the claim that PROTO points at, "unconfirmed". Nothing at all: an error, never an invented peer.
+Step 4  A UNIX-domain socket with a name: a PROXY wrapper, a web server's CGI program, else credentials.
+Step 5  A pipe, terminal or unnamed pair: a connected socket that leaked, the socket of the relay at the other end, the
+operator's word, a sign of freshness.
+Step 6  Nothing of that: the claim that PROTO points at, "unconfirmed". Nothing at all: an error, never an invented
+peer.
 """
 
 from ucspi_env._address import is_unspecified, parse_port, split_port
@@ -23,7 +30,8 @@ from ucspi_env._variables import (
     HOST,
     NCAT,
     PROXY_PEER,
-    SOCAT_SUFFIX,
+    RULE_PEER,
+    SOCAT,
     SSH,
     SSL,
     TCP,
@@ -31,7 +39,6 @@ from ucspi_env._variables import (
     TCPADDR,
     TRUST,
     UDPADDR,
-    prefixed,
     read_claim,
 )
 
@@ -41,47 +48,66 @@ if TYPE_CHECKING:
 
     from ucspi_env._facts import Descriptor, Facts
     from ucspi_env._model import Evidence, Problem, Transport
+    from ucspi_env._relay import Relay
     from ucspi_env._variables import Claim, Family
 
 _FIRST_HANDED_OVER = 3  # SD_LISTEN_FDS_START
 _FIRST_EPHEMERAL = 1024  # no system gives out a lower port where none is asked for
-_TRUSTS = ("kernel", "proxy")
+_NO_WORDS: "frozenset[str]" = frozenset()
 
 
-def identify(environ: "Mapping[str, str]", facts: "Facts", *, trust: str = "kernel") -> "Connection":
+def identify(environ: "Mapping[str, str]", facts: "Facts", *, trust: "str | None" = None) -> "Connection":
     """Decide who is calling.
 
     Args:
         environ: the environment to judge; an empty variable counts as unset.
         facts: what the kernel says; ``Facts()`` where the environment is to be judged alone.
-        trust: ``"kernel"``, or ``"proxy"`` where a PROXY wrapper that leaves no proof has rewritten the variables,
-            which then outrank the kernel's peer. ``UCSPI_TRUST=proxy`` in the environment says the same for the
-            operator.
+        trust: what else to believe, words separated by commas. None: the operator's ``UCSPI_TRUST`` in the
+            environment, which any other value replaces. ``"kernel"``: nothing else. ``"proxy"``: the variables of a
+            PROXY wrapper that leaves no proof outrank the kernel's peer. ``"rules"``: a rule that replaces TCPREMOTEIP
+            needs no mark. ``"stunnel"``: a loopback pair beside REMOTE_HOST and REMOTE_PORT is stunnel's.
+            ``"socat:PREFIX"``: the variables of a socat that was called by that name are fresh.
 
     Raises:
         NoPeerYetError: the descriptor is listening or unconnected.
         MissingVariableError: the environment announces a connection but not who calls.
         BadVariableError: the only variables there are cannot be used.
-        NotUnderSuperServerError: nothing speaks of a connection.
-        ValueError: ``trust`` is of no known kind.
+        NotUnderSuperServerError: no descriptor and no variable names a peer.
+        ValueError: ``trust`` has a word without a meaning.
     """
-    if trust not in _TRUSTS:
-        msg = f"trust={trust!r}: use one of {_TRUSTS}"
-        raise ValueError(msg)
-    return Case(environ, facts, proxied=trust == "proxy" or environ.get(TRUST) == "proxy").decide()
+    words, unknown = _NO_WORDS, None
+    text = environ.get(TRUST) if trust is None else trust
+    if text and text != "kernel":
+        from ucspi_env._variables import trusted_words
+
+        words, unknown = trusted_words(text)
+        if unknown is not None and trust is not None:
+            msg = f"trust={trust!r}: {unknown!r} is not kernel, proxy, rules, stunnel or socat:PREFIX"
+            raise ValueError(msg)
+    case = Case(environ, facts, words)
+    if unknown is not None:
+        from ucspi_env import _findings
+
+        case.problems.append(_findings.bad_trust(environ, unknown))
+    return case.decide()
 
 
 class Case:
     """One environment under judgement."""
 
-    def __init__(self, environ: "Mapping[str, str]", facts: "Facts", *, proxied: bool) -> None:
+    def __init__(self, environ: "Mapping[str, str]", facts: "Facts", words: "frozenset[str]") -> None:
         self.facts = facts
-        self.proxied = proxied
+        self.words = words
+        self.proxied = proxied = "proxy" in words
         self.appended = _appended(facts) if proxied and facts.duplicates else {}
         self.environ = environ = {**environ, **self.appended} if self.appended else environ
         self.problems: list[Problem] = []
         self.claims: dict[str, Claim] = {}
-        for family in _families(environ):
+        # In CGI this is a name out of reverse DNS (RFC 3875, 4.1.9), which the client chooses.
+        host_is_a_name = bool(environ.get("GATEWAY_INTERFACE") and environ.get(ADDR.remote_ip))
+        for family in _families(environ, words):
+            if family is HOST and host_is_a_name:
+                continue
             claim = read_claim(family, environ)
             if claim is not None:
                 self.claims[family.name] = claim
@@ -94,18 +120,35 @@ class Case:
         facts = self.facts
         socket = facts.connected()
         if socket is not None:
-            return self.with_kernel(socket)
+            found = self.with_kernel(socket)
+            assert found is not None  # noqa: S101 - only a relay's socket can leave it open
+            return found
         self.refuse_unconnected(facts.fd)
         handed_over = self.handed_over()
         if handed_over is not None:
             if isinstance(handed_over.peername, Endpoint):
-                return self.with_kernel(handed_over, kernel_dialect="socket-activation")
+                found = self.with_kernel(handed_over, kernel_dialect="socket-activation")
+                assert found is not None  # noqa: S101 - as above
+                return found
             self.refuse_unconnected(_FIRST_HANDED_OVER)
         from ucspi_env import _hearsay
 
         return _hearsay.decide(self, handed_over or facts.descriptor(facts.fd))
 
-    def with_kernel(self, socket: "Descriptor", kernel_dialect: str = "inetd") -> "Connection":
+    def with_kernel(
+        self, socket: "Descriptor", kernel_dialect: str = "inetd", relay: "Relay | None" = None
+    ) -> "Connection | None":
+        """The answer where the kernel shows the connection's socket.
+
+        Args:
+            socket: it: the program's own, or the relay's.
+            kernel_dialect: the name of what speaks where no variable does.
+            relay: whose socket it is, if it is not the program's.
+
+        Returns:
+            None where a relay's socket does not settle it: no claim agrees with its peer, and the relay may have
+            dialled it (``curl … | program``).
+        """
         peer, local = socket.peername, socket.sockname
         assert isinstance(peer, Endpoint)  # noqa: S101 - what Facts.connected promises
         here = local if isinstance(local, Endpoint) and not is_unspecified(local.ip) else None
@@ -113,29 +156,40 @@ class Case:
         tcp = self.claims.get("TCP")
 
         if tcp is not None and tcp.remote is not None:
-            if self.balancer() == (peer.ip, peer.port):
-                return self.answer(tcp, "proxy", transport, dialect="proxy")
+            if self.marked(PROXY_PEER, peer):
+                return self.answer(tcp, "proxy", transport, dialect="proxy", relay=relay)
             if self.proxied and not tcp.agrees_with(peer):
-                return self.answer(tcp, "proxy", transport, contradictions=False)
-            if tcp.remote.ip != peer.ip and here is not None and self.same_ports(tcp, peer, here):
+                return self.answer(tcp, "proxy", transport, contradictions=False, relay=relay)
+            marked = tcp.remote.ip != peer.ip and self.marked(RULE_PEER, peer)
+            if marked or (tcp.remote.ip != peer.ip and here is not None and self.same_ports(tcp, peer, here)):
                 from ucspi_env import _findings
 
-                self.problems.append(_findings.operator_rule(self.environ, peer, tcp.remote))
-                return self.answer(tcp, "operator", transport, kernel=(peer, here), tls=False)
-        elif self.proxied or self.balancer() == (peer.ip, peer.port):
+                vouched = marked or "rules" in self.words
+                self.problems.append(_findings.operator_rule(self.environ, peer, tcp.remote, vouched=vouched))
+                return self.answer(
+                    tcp, "operator", transport, kernel=(peer, here), tls=False, relay=relay, vouched=vouched
+                )
+        elif self.proxied or self.marked(PROXY_PEER, peer):
             from ucspi_env import _findings
 
             self.problems.append(_findings.missing_caller(self.environ, peer))
         for claim in self.claims.values():
-            if claim.agrees_with(peer) and claim.family is not SSH:
-                return self.answer(claim, "confirmed", transport, kernel=(peer, here), tls=False)
-        stunnel = self.stunnel(peer, here)
-        if stunnel is not None:
-            return stunnel
+            # A login's variables are inherited by all that it starts; they count where the relay is that sshd.
+            if claim.agrees_with(peer) and (claim.family is not SSH or relay is not None):
+                evidence: Evidence = "confirmed" if relay is None else "relay"
+                return self.answer(claim, evidence, transport, kernel=(peer, here), tls=False, relay=relay)
+        if relay is None:
+            stunnel = self.stunnel(peer, here)
+            if stunnel is not None:
+                return stunnel
         for claim in self.claims.values():
             if claim.family is not SSH:
                 self.contradicted(claim, f"the kernel says {peer}")
-        return self.conclude(peer, here, kernel_dialect, "kernel", transport, tls=False)
+        if relay is not None and not (relay.both and relay.accepted):
+            return None
+        return self.conclude(
+            peer, here, kernel_dialect, "kernel" if relay is None else "relay", transport, tls=False, relay=relay
+        )
 
     def same_ports(self, tcp: "Claim", peer: "Endpoint", here: "Endpoint") -> bool:
         """Whether all but the caller's address in the TCP variables is this connection's: then a rule replaced that.
@@ -161,19 +215,19 @@ class Case:
         ends = (peer, here)
         if any(str(end.ip) != "127.0.0.1" or (end.port or 0) < _FIRST_EPHEMERAL for end in ends):
             return None
+        vouched = "stunnel" in self.words
+        evidence: Evidence = "operator" if vouched else "proof"
         if HOST.remote_ip not in (name for name, _ in self.facts.duplicates):
-            contradicted = any(
-                other is not claim
-                and other.family is not SSH
-                and (other.family is ADDR or not other.agrees_with(claim.remote))
-                for other in self.claims.values()
-            )
+            others = [other for other in self.claims.values() if other is not claim]
+            contradicted = any(other.family is ADDR or not other.agrees_with(claim.remote) for other in others)
             from ucspi_env import _findings
 
             self.problems.append(
                 _findings.stunnel_or_stale(self.environ, self.facts.fd, claim.remote, contradicted=contradicted)
             )
-        return self.answer(claim, "proof", "tcp", dialect="stunnel")
+            if contradicted and not vouched:
+                evidence = "unconfirmed"
+        return self.answer(claim, evidence, "tcp", dialect="stunnel", vouched=vouched)
 
     def refuse_unconnected(self, fd: int) -> None:
         """Step 2: raise for a socket that has no peer yet; variables do not count beside it."""
@@ -205,8 +259,22 @@ class Case:
         dialect: "str | None" = None,
         tls: "bool | None" = None,
         contradictions: bool = True,
+        relay: "Relay | None" = None,
+        vouched: "bool | None" = None,
     ) -> "Connection":
-        """Answer with ``claim``; ``kernel`` has the true endpoints where it knows better than the variables."""
+        """Answer with ``claim``.
+
+        Args:
+            claim: what to answer with; its ``remote`` is usable.
+            evidence: why it is believed.
+            transport: of the connection.
+            kernel: the true endpoints, where the kernel knows better than the variables.
+            dialect: what spoke; None to find out.
+            tls: whether the one who spoke says that TLS was taken off; None to find out.
+            contradictions: whether claims of other peers are problems.
+            relay: the process whose socket was the witness.
+            vouched: whether access control may rely on it; None where ``evidence`` says that.
+        """
         remote, local = claim.remote, claim.local
         assert remote is not None  # noqa: S101 - callers choose usable claims
         if kernel is not None:
@@ -229,10 +297,8 @@ class Case:
                 claim = ssl  # sslserver -e: the TCP names are its courtesy
             dialect = _dialect_of(self.environ, claim, remote, transport)
         if tls is None:
-            tls = dialect in _TLS_DIALECTS or (
-                claim.family is TCP and transport == "tcp" and "SSL_PROTOCOL" in self.environ  # s6-tlsd, PROXY
-            )
-        return self.conclude(remote, local, dialect, evidence, transport, tls=tls)
+            tls = dialect in _TLS_DIALECTS
+        return self.conclude(remote, local, dialect, evidence, transport, tls=tls, relay=relay, vouched=vouched)
 
     def conclude(
         self,
@@ -243,7 +309,16 @@ class Case:
         transport: "Transport",
         *,
         tls: bool,
+        relay: "Relay | None" = None,
+        vouched: "bool | None" = None,
     ) -> "Connection":
+        if any(map(self.environ.get, _TLS_VARIABLES)):
+            tls = True
+            if dialect not in _TELLS_TLS and (relay is None or not relay.takes_tls_off):
+                from ucspi_env import _findings
+
+                name = next(filter(self.environ.get, _TLS_VARIABLES))
+                self.problems.append(_findings.tls_unconfirmed(self.environ, name, dialect))
         for name, values in self.facts.duplicates:
             if any(name in family.names for family in (TCP, SSL, TCPADDR, ADDR, HOST)):
                 from ucspi_env import _findings
@@ -264,6 +339,8 @@ class Case:
             dialect=dialect,
             evidence=evidence,
             problems=tuple(self.problems),
+            relay=relay,
+            vouched=vouched,
         )
 
     # -- helpers --
@@ -284,16 +361,16 @@ class Case:
         else:
             self.problems.append(_findings.bad_address(self.environ, claim.error))
 
-    def balancer(self) -> "tuple[object, int] | None":
-        """The address and port in UCSPI_PROXY_PEER, if it is well formed."""
-        text = self.environ.get(PROXY_PEER)
+    def marked(self, name: str, peer: "Endpoint") -> bool:
+        """Whether one of our own tools has written this peer into variable ``name``."""
+        text = self.environ.get(name)
         if not text:
-            return None
+            return False
         address, port = split_port(text)
         try:
-            return (Endpoint(address).ip, parse_port(port)) if port is not None else None
+            return port is not None and parse_port(port) == peer.port and Endpoint(address).ip == peer.ip
         except ValueError:
-            return None
+            return False
 
 
 def _appended(facts: "Facts") -> "dict[str, str]":
@@ -304,8 +381,8 @@ def _appended(facts: "Facts") -> "dict[str, str]":
     return {name: values[-1] for name, values in facts.duplicates if name in TCP.names}
 
 
-def _families(environ: "Mapping[str, str]") -> "list[Family]":
-    """The families to read, the most telling first."""
+def _families(environ: "Mapping[str, str]", words: "frozenset[str]") -> "list[Family]":
+    """The families to read, the most telling first. No name is searched for: clients can choose names."""
     found: list[Family] = []
     ssl_first = environ.get("PROTO", "").startswith("SSL")
     if ssl_first:
@@ -315,8 +392,11 @@ def _families(environ: "Mapping[str, str]") -> "list[Family]":
     found += (TCP, TCP6)
     if not ssl_first:
         found.append(SSL)
-    found += (ADDR, HOST, NCAT)
-    found += [prefixed(name[: -len(SOCAT_SUFFIX)]) for name in environ if name.endswith(SOCAT_SUFFIX)]
+    found += (ADDR, HOST, NCAT, SOCAT)
+    if words:
+        from ucspi_env._variables import socat_families
+
+        found += [family for family in socat_families(words) if family is not SOCAT]
     found.append(SSH)
     return found
 
@@ -328,7 +408,16 @@ def _named(end: "Endpoint", zone: "str | None", host: "str | None", info: "str |
     return Endpoint(end.ip, end.port, zone, host, info)
 
 
-_TLS_DIALECTS = ("sslserver", "sslserver-e", "sslserver-ipv6", "stunnel", "tlswrapper")
+_TLS_DIALECTS = ("sslserver", "sslserver-e", "sslserver-ipv6", "stunnel", "tlss", "tlswrapper")
+_TELLS_TLS = (*_TLS_DIALECTS, "cgi", "proxy", "socat")
+"""What speaks of TLS by `_TLS_VARIABLES` itself, or takes it off."""
+_TLS_VARIABLES = (
+    "SSL_PROTOCOL",
+    "SOCAT_OPENSSL_PROTO_VERSION",
+    "SOCAT_OPENSSL_CIPHER",
+    "SOCAT_OPENSSL_X509_SUBJECT",
+    "SOCAT_OPENSSL_X509_ISSUER",
+)
 
 
 def _dialect_of(environ: "Mapping[str, str]", claim: "Claim", remote: "Endpoint", transport: "Transport") -> str:
@@ -360,7 +449,7 @@ def _tcp_dialect(environ: "Mapping[str, str]", remote: "Endpoint", transport: "T
     if transport == "udp":
         return "udplisten"
     if proto.startswith("SSL") and not text.startswith("::ffff:"):
-        return "sslserver"
+        return "tlss"  # sslserver's own name for it, SSLREMOTEIP, is not there
     if proto == "IPC":  # proxy-server, which leaves the balancer's TCP variables beside a UNIX-domain caller
         return "s6-networking"
     if not proto.startswith("TCP"):  # neither sets PROTO, and neither removes another's

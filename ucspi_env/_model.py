@@ -10,13 +10,15 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar, Literal, NoReturn, Self, TypeAlias
 
     from ucspi_env._address import IPAddress
+    from ucspi_env._relay import Relay
     from ucspi_env._unix import UnixPeer
 
-    Evidence: TypeAlias = Literal["confirmed", "kernel", "operator", "proxy", "proof", "unconfirmed"]
+    Evidence: TypeAlias = Literal["confirmed", "kernel", "relay", "operator", "proxy", "proof", "unconfirmed"]
     Severity: TypeAlias = Literal["error", "warning", "notice"]
     Transport: TypeAlias = Literal["tcp", "udp", "unix"]
 
-EVIDENCE = ("confirmed", "kernel", "operator", "proxy", "proof", "unconfirmed")
+EVIDENCE = ("confirmed", "kernel", "relay", "operator", "proxy", "proof", "unconfirmed")
+_VOUCHED = ("confirmed", "kernel", "relay", "proxy")
 
 
 class Value:
@@ -277,11 +279,16 @@ class Connection(Value):
         local: the address that was called; None where nobody knows it.
         unix: the caller's credentials on a UNIX-domain socket, else None.
         dialect: the name of the dialect that spoke (`ucspi_env.dialects`).
-        evidence: why the answer is believed: ``"confirmed"`` (variables and kernel agree), ``"kernel"`` (it alone),
-            ``"operator"`` (a rule of the super-server set the address), ``"proxy"`` (a PROXY header), ``"proof"`` (a
-            process id, an inherited socket or stunnel's pair vouches for the variables), ``"unconfirmed"`` (nothing
-            does).
+        evidence: why the answer is believed: ``"confirmed"`` (variables and a socket of the program agree),
+            ``"kernel"`` (the program's socket alone), ``"relay"`` (the socket of the process at the other end of the
+            program's pipe), ``"operator"`` (a rule of the super-server set the address, or the operator vouched for who
+            did), ``"proxy"`` (a PROXY header), ``"proof"`` (a sign of freshness: the program's process id, CGI,
+            stunnel's pair), ``"unconfirmed"`` (nothing but the variables).
         problems: what is odd about the environment.
+        relay: the process whose socket was the witness, where it was not the program's own; else None.
+        vouched: whether ``strict=True`` accepts the answer: a connected socket that the kernel shows, the program's own
+            or its relay's, has this peer, or the operator has vouched for who named another one. So for evidence
+            ``"operator"`` it depends, and for ``"proof"`` and ``"unconfirmed"`` it is False.
     """
 
     __slots__ = (
@@ -291,10 +298,12 @@ class Connection(Value):
         "problems",
         "proto",
         "raw_proto",
+        "relay",
         "remote",
         "tls",
         "transport",
         "unix",
+        "vouched",
     )
     proto: str
     raw_proto: "str | None"
@@ -306,6 +315,8 @@ class Connection(Value):
     dialect: str
     evidence: "Evidence"
     problems: "tuple[Problem, ...]"
+    relay: "Relay | None"
+    vouched: bool
 
     def __init__(
         self,
@@ -320,16 +331,18 @@ class Connection(Value):
         dialect: str = "inetd",
         evidence: "Evidence" = "unconfirmed",
         problems: "tuple[Problem, ...]" = (),
+        relay: "Relay | None" = None,
+        vouched: "bool | None" = None,
     ) -> None:
-        """Put the facts together; ``proto`` follows from the others unless it is given.
+        """Put the facts together; ``proto`` and ``vouched`` follow from the others unless they are given.
 
         Raises:
-            ValueError: there is neither a remote endpoint nor a UNIX peer, or the evidence is of no known kind.
+            ValueError: there is neither a remote endpoint nor a UNIX peer, or the evidence is not known.
         """
         if (remote is None) == (unix is None):
             raise ValueError("a connection has either a remote endpoint or a UNIX peer")
         if evidence not in EVIDENCE:
-            msg = f"{evidence!r} is no kind of evidence ({', '.join(EVIDENCE)})"
+            msg = f"{evidence!r} is not a kind of evidence ({', '.join(EVIDENCE)})"
             raise ValueError(msg)
         if remote is None:
             transport = "unix"
@@ -346,6 +359,8 @@ class Connection(Value):
             dialect=dialect,
             evidence=evidence,
             problems=tuple(problems),
+            relay=relay,
+            vouched=evidence in _VOUCHED if vouched is None else vouched,
         )
 
 

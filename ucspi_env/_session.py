@@ -10,7 +10,7 @@ from ucspi_env._errors import UCSPIError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import BinaryIO, Literal, Self
+    from typing import BinaryIO, Self
 
     from ucspi_env._model import Connection, Endpoint
 
@@ -88,9 +88,7 @@ class Session:
         return f"<Session {self.remote or self.connection.unix} by {self.connection.dialect}>"
 
 
-def serve(
-    function: Callable[[Session], object], *, trust: Literal["kernel", "proxy"] = "kernel", strict: bool = False
-) -> None:
+def serve(function: Callable[[Session], object], *, trust: str | None = None, strict: bool = False) -> None:
     """Run ``function(session)`` for the one connection that this process was started for, on descriptors 0 and 1.
 
     It belongs at the end of a server: ``if __name__ == "__main__": ucspi_env.serve(main)``. A caller that hangs up is
@@ -117,9 +115,7 @@ def serve(
         return
 
 
-def client_session(
-    *, trust: Literal["kernel", "proxy"] = "kernel", strict: bool = False, fds: tuple[int, int] = (6, 7)
-) -> Session:
+def client_session(*, trust: str | None = None, strict: bool = False, fds: tuple[int, int] = (6, 7)) -> Session:
     """The connection of a program under tcpclient, which has it on descriptors 6 (reading) and 7 (writing).
 
     Args:

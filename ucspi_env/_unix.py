@@ -42,7 +42,8 @@ def caller(
     problems: "list[Problem]",
     *,
     announced: bool,
-    proof: bool,
+    own_pid: bool,
+    alone: bool,
 ) -> "Connection":
     """Credentials, by the kernel where it has a named UNIX-domain socket, else by variables.
 
@@ -51,20 +52,21 @@ def caller(
         socket: the named UNIX-domain socket, if there is one.
         problems: what is odd so far; what else is found joins it.
         announced: whether PROTO speaks of such a caller.
-        proof: whether UNIXLOCALPID is this process.
+        own_pid: whether UNIXLOCALPID is this process.
+        alone: whether no variable names a caller of another kind.
     """
     proto = environ.get("PROTO")
     dialect = "inetd"
     uid = gid = pid = path = names = None
-    if announced or proof:
-        names = IPC_NAMES if proto == "IPC" and not proof else UNIX_NAMES
+    if announced or own_pid:
+        names = IPC_NAMES if proto == "IPC" and not own_pid else UNIX_NAMES
         uid, gid, pid = (_read_id(environ, name, problems) for name in names[:3])
         path = environ.get(names[3]) or None
         dialect = _dialect(environ, ipc=names is IPC_NAMES)
     elif environ.get("REMOTE_ADDR", "").startswith(("/", "@")):
         path = environ["REMOTE_ADDR"]
         dialect = "systemd"
-    evidence: Evidence = "proof" if proof else "unconfirmed"
+    evidence: Evidence = "proof" if own_pid and alone else "unconfirmed"
     if socket is not None:
         evidence = "kernel"
         if isinstance(socket.peername, str):

@@ -66,9 +66,6 @@ class Family:
         )
 
 
-SOCAT_SUFFIX = "_PEERADDR"
-
-
 def _ucspi(prefix: str) -> "Family":
     remote, local = f"{prefix}REMOTE", f"{prefix}LOCAL"
     return Family(
@@ -84,13 +81,15 @@ def _ucspi(prefix: str) -> "Family":
 
 
 def prefixed(prefix: str) -> "Family":
-    """The family of socat, whose prefix is the upper-case name that socat was called by.
+    """The family of a socat that was called by another name: its prefix is that name in upper case.
 
-    Named by its variable and not by the prefix, which can be anything: ``TCP``, for a socat that is called so.
+    Only the operator can say that there is such a socat (``UCSPI_TRUST=socat:PREFIX``): clients choose names as well as
+    values of some variables (``HTTP_X_PEERADDR``, ``LC_A_PEERADDR``). The family is called by its variable, since the
+    prefix can be the name of another family (``TCP``).
     """
     return Family(
-        f"{prefix}{SOCAT_SUFFIX}",
-        f"{prefix}{SOCAT_SUFFIX}",
+        f"{prefix}_PEERADDR",
+        f"{prefix}_PEERADDR",
         f"{prefix}_PEERPORT",
         local_ip=f"{prefix}_SOCKADDR",
         local_port=f"{prefix}_SOCKPORT",
@@ -118,10 +117,42 @@ UNIX_NAMES = ("UNIXREMOTEEUID", "UNIXREMOTEEGID", "UNIXREMOTEPID", "UNIXREMOTEPA
 IPC_NAMES = ("IPCREMOTEEUID", "IPCREMOTEEGID", "IPCREMOTEPID", "IPCREMOTEPATH", "IPCLOCALPATH")
 
 PROXY_PEER = "UCSPI_PROXY_PEER"
-"""The balancer that a PROXY header came from, ``ip:port``: set by `ucspi_env.tools.proxyserver` and ``tcpserver
---proxy``."""
+"""The balancer that a PROXY header came from, set by `ucspi_env.tools.proxyserver` and ``tcpserver --proxy``:
+``ip:port``, or for a UNIX-domain balancer ``unix:`` and the listener's path, or ``unix:uid=N``."""
+RULE_PEER = "UCSPI_RULE_PEER"
+"""The caller's true ``ip:port``, set by our tcpserver where a rule replaces TCPREMOTEIP."""
 TRUST = "UCSPI_TRUST"
-"""Set to ``proxy`` by an operator whose PROXY wrapper is not one of ours."""
+"""The operator's word about what else to believe: words of `trusted_words`, separated by commas."""
+
+_TRUST_WORDS = ("proxy", "rules", "stunnel")
+_SOCAT_WORD = "socat:"
+_PREFIX = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.+")  # a program's name in upper case
+
+
+def trusted_words(text: str) -> "tuple[frozenset[str], str | None]":
+    """Read a value of ``UCSPI_TRUST`` or of the argument ``trust``.
+
+    Args:
+        text: words separated by commas: ``proxy``, ``rules``, ``stunnel``, ``socat:PREFIX``; ``kernel`` adds nothing.
+
+    Returns:
+        The words, and the first one that has no meaning, or None.
+    """
+    words: set[str] = set()
+    unknown = None
+    for word in map(str.strip, text.split(",")):
+        prefix = word.removeprefix(_SOCAT_WORD)
+        if word in _TRUST_WORDS or (prefix not in (word, "") and _PREFIX.issuperset(prefix)):
+            words.add(word)
+        elif word and word != "kernel" and unknown is None:
+            unknown = word
+    return frozenset(words), unknown
+
+
+def socat_families(words: "frozenset[str]") -> "list[Family]":
+    """The families of socats that the operator named."""
+    prefixes = sorted(word.removeprefix(_SOCAT_WORD) for word in words if word.startswith(_SOCAT_WORD))
+    return [SOCAT if prefix == "SOCAT" else prefixed(prefix) for prefix in prefixes]
 
 
 class Claim:
@@ -145,9 +176,9 @@ class Claim:
         self.problems: list[Problem] = []
 
     def agrees_with(self, peer: "Endpoint") -> bool:
-        """Whether this is the same peer: same address, and the same port where the claim has one."""
+        """Whether this is the same peer: same address, and the same port where both have one."""
         remote = self.remote
-        if remote is None or remote.port not in (None, peer.port):
+        if remote is None or (remote.port not in (None, peer.port) and peer.port is not None):
             return False
         # The same text is parsed once, so that the same address is mostly the same object.
         return remote.ip is peer.ip or remote.ip == peer.ip

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
 
-from ucspi_env._address import djb_text6, shown
+from ucspi_env._address import djb_text6, parse_ip, shown
 from ucspi_env._errors import ProxyError
 from ucspi_env._model import Endpoint, Value
 
@@ -188,7 +188,9 @@ class ProxyHeader(Value):
         tlvs: Iterable[tuple[int, bytes]] = (),
         checksum: bool = False,
     ) -> None:
-        """Check that the protocol can say this; zones and names of the endpoints, which it cannot, are dropped.
+        """Check that the protocol can say this; names of the endpoints, which it cannot, are dropped.
+
+        So are zones, except in version 1, where stunnel writes them (``fe80::1%eth0``). `between` leaves them out.
 
         Raises:
             ProxyError: it cannot.
@@ -228,8 +230,9 @@ class ProxyHeader(Value):
             command=command,
             family=family,
             transport=transport,
-            source=source and Endpoint(source.ip, source.port),
-            destination=destination and Endpoint(destination.ip, destination.port),
+            source=source and Endpoint(source.ip, source.port, source.zone if version == 1 else None),
+            destination=destination
+            and Endpoint(destination.ip, destination.port, destination.zone if version == 1 else None),
             source_path=source_path,
             destination_path=destination_path,
             tlvs=tlvs,
@@ -257,8 +260,8 @@ class ProxyHeader(Value):
             "PROXY",
             "inet" if both else "inet6",
             "stream",
-            source=source,
-            destination=destination,
+            source=Endpoint(source.ip, source.port),
+            destination=Endpoint(destination.ip, destination.port),
             tlvs=tlvs,
             checksum=checksum,
         )
@@ -438,6 +441,13 @@ def _ip(word: str, family: str, *, begun: bool) -> bool:
     characters, longest, tails, cls = (
         (_V4_TEXT, _V4_MAX, _V4_TAILS, IPv4Address) if family == "inet" else (_V6_TEXT, _V6_MAX, _V6_TAILS, IPv6Address)
     )
+    address, percent, zone = word.partition("%")
+    if percent and family == "inet6" and len(address) <= longest:  # stunnel's, for a link-local caller
+        try:
+            parse_ip(f"{address}%{zone or 'z'}" if begun else word)
+        except ValueError:
+            return False
+        return IPv6Address(address).is_link_local
     if not characters.issuperset(word):
         return False
     for tail in tails if begun else ("",):
@@ -463,7 +473,8 @@ def _encode_v1(header: ProxyHeader) -> bytes:
     if header.family == "inet":
         return f"PROXY TCP4 {source.ip} {destination.ip} {source.port} {destination.port}\r\n".encode("ascii")
     ends = " ".join(
-        djb_text6(end.ip) if isinstance(end.ip, IPv4Address) else str(end.ip) for end in (source, destination)
+        djb_text6(end.ip) if isinstance(end.ip, IPv4Address) else str(Endpoint(end.ip, None, end.zone))
+        for end in (source, destination)
     )
     return f"PROXY TCP6 {ends} {source.port} {destination.port}\r\n".encode("ascii")
 

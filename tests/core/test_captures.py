@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import ucspi_env
+from tests.support.recordings import environment, recordings, trust_of
 from ucspi_env.testing import facts_from_capture
 
-CAPTURES = Path(__file__).parent.parent / "captures"
 # What no program can know from inside: a relay's client, and environments in which everything is forged.
 UNKNOWABLE = {
     ("faucet", "fd3"),  # the socket is on descriptor 3 and nothing says so
@@ -20,20 +18,6 @@ UNKNOWABLE = {
     ("git-daemon", "stale-dual_v6_net"),
     ("git-daemon", "stale-ll_any"),
 }
-
-
-def cases() -> list[Any]:
-    return [
-        pytest.param(case, id=f"{file.stem}/{case['id']}")
-        for file in sorted(CAPTURES.glob("*.json"))
-        for case in json.loads(file.read_text())
-        if not case.get("failed")
-    ]
-
-
-def environment(case: dict[str, Any]) -> dict[str, str]:
-    kept: dict[str, str] = {k: v for k, v in case["env_base"].items() if k not in case["env_removed"]}
-    return {**kept, **case["env_added"]}
 
 
 def plain(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
@@ -50,7 +34,7 @@ def has_no_peer_yet(case: dict[str, Any]) -> bool:
     return bool(third.get("listening")) and case["env_added"].get("LISTEN_PID") == str(case["pid"])
 
 
-@pytest.mark.parametrize("case", cases())
+@pytest.mark.parametrize("case", recordings())
 def test_the_peer_is_right_or_flagged(case: dict[str, Any]) -> None:
     truth = case["truth"]
     proxied = truth.get("proxied_client_ip")
@@ -58,7 +42,7 @@ def test_the_peer_is_right_or_flagged(case: dict[str, Any]) -> None:
     facts = facts_from_capture(case)
 
     def ask() -> ucspi_env.Connection:
-        return ucspi_env.identify(environ, facts, trust="proxy" if proxied else "kernel")
+        return ucspi_env.identify(environ, facts, trust=trust_of(case))
 
     if truth["family"] == "AF_UNIX":
         try:
@@ -82,7 +66,7 @@ def test_the_peer_is_right_or_flagged(case: dict[str, Any]) -> None:
         return
     if "relay" in case["id"]:
         return
-    if found.evidence == "operator":
+    if found.evidence == "operator" and found.dialect != "socat":
         assert found.remote.ip == plain(environ["TCPREMOTEIP"])
         return
     want = plain(proxied or truth["client_ip"]), truth.get("proxied_client_port") or truth["client_port"]
@@ -96,4 +80,4 @@ def test_the_peer_is_right_or_flagged(case: dict[str, Any]) -> None:
 
 def test_the_recordings_are_all_here() -> None:
     """A wrong path would make the table above pass by being empty."""
-    assert len(cases()) > 700
+    assert len(recordings()) > 700

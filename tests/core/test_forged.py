@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 import ucspi_env
-from tests.core.test_captures import CAPTURES, cases, environment, has_no_peer_yet, plain
+from tests.core.test_captures import has_no_peer_yet, plain
+from tests.support.recordings import CAPTURES, environment, recordings
 from ucspi_env import Connection, Descriptor, Endpoint, Facts, UCSPIError, identify
 from ucspi_env._dialects import PEER_VARIABLES
 from ucspi_env.testing import facts_from_capture
@@ -72,7 +73,7 @@ def check(case: dict[str, Any], environ: dict[str, str], facts: Facts) -> None:
     assert (found.remote.ip, found.remote.port or want[1]) == want, found
 
 
-@pytest.mark.parametrize("case", cases())
+@pytest.mark.parametrize("case", recordings())
 def test_what_is_inherited_never_wins_unseen(case: dict[str, Any]) -> None:
     """Forged variables are there before the super-server adds its own: a start script with a dirty environment."""
     own = environment(case)
@@ -81,7 +82,7 @@ def test_what_is_inherited_never_wins_unseen(case: dict[str, Any]) -> None:
         check(case, forged | ({"PROTO": proto} if proto else {}) | own, facts)
 
 
-@pytest.mark.parametrize("case", [case for case in cases() if "proxied_client_ip" not in case.values[0]["truth"]])
+@pytest.mark.parametrize("case", [case for case in recordings() if "proxied_client_ip" not in case.values[0]["truth"]])
 def test_what_is_overwritten_never_wins_unseen(case: dict[str, Any]) -> None:
     """Forged variables replace the super-server's own, as a wrapper in between might do.
 
@@ -93,7 +94,7 @@ def test_what_is_overwritten_never_wins_unseen(case: dict[str, Any]) -> None:
         check(case, own | forged, facts)
 
 
-@pytest.mark.parametrize("case", cases())
+@pytest.mark.parametrize("case", recordings())
 def test_what_is_missing_is_not_made_up(case: dict[str, Any]) -> None:
     own = environment(case)
     facts = facts_from_capture(case)
@@ -142,10 +143,12 @@ def test_only_the_kernel_makes_a_peer_that_strict_accepts(shape: str, extra: dic
         if found.remote is None:
             assert found.unix is not None
             assert found.unix.uid == 1000 if shape == "UNIX" else found.evidence == "unconfirmed"
-        elif found.evidence != "unconfirmed" and str(found.remote.ip) == FORGED:
-            # Two exceptions, by contract: neither has a better mark, and neither comes without its problem.
+        elif found.evidence == "proof":
+            # By contract: signs of freshness never come without their problem, and strict refuses them.
             assert {"web-server", "stunnel-or-stale"} & {problem.code for problem in found.problems}
-        elif found.evidence != "unconfirmed":
+            assert not found.vouched
+        elif found.vouched:
+            assert str(found.remote.ip) != FORGED
             assert found.remote in (descriptor.peername, *(other.peername for other in extra.values()))
 
 

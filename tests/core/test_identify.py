@@ -97,6 +97,39 @@ class TestConnectedSocket:
 
         assert (found.remote, found.evidence) == (Endpoint("203.0.113.7", 4711), "operator")
         assert codes(found) == {"operator-rule"}
+        assert not found.vouched  # stale variables look the same, and callers choose their port
+
+    def test_a_rule_needs_a_mark_or_the_operators_word_for_access_control(self) -> None:
+        environ = TCP | {"TCPREMOTEIP": "203.0.113.7"}
+        facts = Facts({0: socket()})
+
+        for found in (
+            identify(environ | {"UCSPI_RULE_PEER": str(PEER)}, facts),
+            identify(environ | {"UCSPI_TRUST": "stunnel,rules"}, facts),
+            identify(environ, facts, trust="rules"),
+            # With the mark a rule may have set the port as well.
+            identify(environ | {"TCPREMOTEPORT": "4711", "UCSPI_RULE_PEER": str(PEER), "TCPLOCALPORT": "9"}, facts),
+        ):
+            assert (found.remote, found.evidence) == (Endpoint("203.0.113.7", 4711), "operator")
+            assert found.vouched
+        for mark in ("192.0.2.1:4712", "192.0.2.9:4711", "192.0.2.1", "x", ""):
+            assert not identify(environ | {"UCSPI_RULE_PEER": mark}, facts).vouched
+
+    def test_the_argument_replaces_the_operators_word(self) -> None:
+        environ = TCP | {"TCPREMOTEIP": "203.0.113.7", "UCSPI_TRUST": "rules"}
+        facts = Facts({0: socket()})
+
+        assert identify(environ, facts).vouched
+        assert not identify(environ, facts, trust="kernel").vouched
+        assert not identify(environ, facts, trust="stunnel").vouched
+
+    def test_a_word_that_means_nothing_is_ignored_and_named(self) -> None:
+        found = identify(TCP | {"UCSPI_TRUST": "rules, proxi"}, Facts({0: socket()}))
+
+        assert (found.evidence, codes(found)) == ("confirmed", {"bad-trust"})
+        assert "'proxi'" in str(found.problems[0])
+        with pytest.raises(ValueError, match="'socat:' is not kernel, proxy, rules, stunnel or socat:PREFIX"):
+            identify(TCP, Facts(), trust="socat:")
 
     def test_a_rule_keeps_the_called_address(self) -> None:
         """The caller chooses its port: equal ports beside another called address are a coincidence, or an attempt."""
@@ -206,9 +239,28 @@ class TestStunnel:
         found = identify(self.ENV, Facts({0: self.LOOP}))
 
         assert (found.remote, found.local, found.evidence) == (Endpoint("2001:db8::9", 5000), None, "proof")
-        assert (found.dialect, found.tls) == ("stunnel", True)
+        assert (found.dialect, found.tls, found.vouched) == ("stunnel", True, False)
         # A local caller of an inetd that inherited the two would look just so.
         assert [(p.code, p.severity) for p in found.problems] == [("stunnel-or-stale", "notice")]
+
+    def test_access_control_needs_the_operators_word(self) -> None:
+        for found in (
+            identify(self.ENV, Facts({0: self.LOOP}), trust="stunnel"),
+            identify(self.ENV | {"UCSPI_TRUST": "stunnel"}, Facts({0: self.LOOP})),
+        ):
+            assert (found.remote, found.evidence) == (Endpoint("2001:db8::9", 5000), "operator")
+            assert found.vouched
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            {"REMOTE_ADDR": "203.0.113.1"},
+            {"TCPREMOTEIP": "203.0.113.1"},
+            {"SSH_CONNECTION": "203.0.113.1 1 203.0.113.2 22"},
+        ],
+    )
+    def test_beside_a_contradiction_it_is_not_a_proof(self, other: dict[str, str]) -> None:
+        assert identify(self.ENV | other, Facts({0: self.LOOP})).evidence == "unconfirmed"
 
     def test_a_service_on_a_low_port_is_no_pair(self) -> None:
         smtp = socket(Endpoint("127.0.0.1", 40000), Endpoint("127.0.0.1", 25))
@@ -341,11 +393,15 @@ class TestUnixDomain:
 
         assert (found.unix, found.dialect, found.problems) == (UnixPeer(1000, 100, None, "@name"), "systemd", ())
 
-    def test_a_process_id_proves_unix_variables_whatever_proto_says(self) -> None:
-        environ = TCP | {"UNIXLOCALPID": "17", "UNIXREMOTEEUID": "1000", "UNIXREMOTEEGID": "100"}
-        found = identify(environ, Facts({0: PIPE}, pid=17))
+    def test_a_process_id_speaks_for_unix_variables_unless_another_claim_contradicts(self) -> None:
+        environ = {"PROTO": "TCP", "UNIXLOCALPID": "17", "UNIXREMOTEEUID": "1000", "UNIXREMOTEEGID": "100"}
+        facts = Facts({0: PIPE}, pid=17)
 
-        assert (found.unix, found.evidence, codes(found)) == (UnixPeer(1000, 100), "proof", {"stale-variables"})
+        found = identify(environ, facts)
+        assert (found.unix, found.evidence, found.vouched, codes(found)) == (UnixPeer(1000, 100), "proof", False, set())
+        beside = identify(TCP | environ, facts)
+        assert (beside.unix, beside.evidence) == (UnixPeer(1000, 100), "unconfirmed")
+        assert codes(beside) == {"stale-variables"}
 
     def test_an_unnamed_pair_is_a_wrapper(self) -> None:
         assert identify(TCP, Facts({0: PAIR})).remote == PEER
@@ -358,7 +414,7 @@ class TestProofs:
         environ = {"NCAT_REMOTE_ADDR": "192.0.2.1", "NCAT_REMOTE_PORT": "4711"}
         found = identify(environ, Facts({0: PIPE, 4: socket()}))
 
-        assert (found.remote, found.local, found.evidence, found.dialect) == (PEER, HERE, "proof", "ncat")
+        assert (found.remote, found.local, found.evidence, found.dialect) == (PEER, HERE, "confirmed", "ncat")
         assert identify(environ, Facts({0: PIPE})).evidence == "unconfirmed"
 
     def test_an_unrelated_inherited_socket_proves_nothing(self) -> None:
@@ -367,28 +423,37 @@ class TestProofs:
         assert identify(TCP, Facts({0: PIPE, 4: other})).evidence == "unconfirmed"
 
     @pytest.mark.parametrize("relation", ["pid", "ppid", "grandparent"])
-    def test_socats_pid(self, relation: str) -> None:
-        environ = {"SOCAT_PEERADDR": "192.0.2.1", "SOCAT_PEERPORT": "4711", "SOCAT_PID": "42"}
+    def test_socats_pid_ranks_its_claim_first_and_proves_nothing(self, relation: str) -> None:
+        """Process ids can be guessed, and ``socat STDIO`` writes its own beside an inherited peer."""
+        environ = {"SOCAT_PEERADDR": "203.0.113.66", "SOCAT_PEERPORT": "666", "SOCAT_PID": "42"} | TCP
 
-        assert identify(environ, Facts({0: PAIR}, **{relation: 42})).evidence == "proof"  # type: ignore[arg-type]
-        assert identify(environ, Facts({0: PAIR}, pid=1, ppid=2, grandparent=3)).evidence == "unconfirmed"
+        found = identify(environ, Facts({0: PAIR}, **{relation: 42}))  # type: ignore[arg-type]
+        assert (str(found.remote), found.evidence, found.vouched) == ("203.0.113.66:666", "unconfirmed", False)
+        other = identify(environ, Facts({0: PAIR}, pid=1, ppid=2, grandparent=3))
+        assert (other.remote, other.evidence) == (PEER, "unconfirmed")
 
-    def test_socat_by_another_name(self) -> None:
+    def test_a_socat_by_another_name_counts_by_the_operators_word(self) -> None:
         environ = {"RELAY-X_PEERADDR": "[2001:0db8::0001]", "RELAY-X_PEERPORT": "1", "RELAY-X_PID": "42"}
-        found = identify(environ, Facts({0: PAIR}, ppid=42))
+        facts = Facts({0: PAIR}, ppid=42)
 
-        assert (found.remote, found.dialect, found.evidence) == (Endpoint("2001:db8::1", 1), "socat", "proof")
+        with pytest.raises(NotUnderSuperServerError):
+            identify(environ, facts)
+        for found in (
+            identify(environ, facts, trust="socat:RELAY-X"),
+            identify(environ | {"UCSPI_TRUST": "rules, socat:RELAY-X"}, facts),
+        ):
+            assert (found.remote, found.dialect) == (Endpoint("2001:db8::1", 1), "socat")
+            assert (found.evidence, found.vouched) == ("operator", True)
 
-    @pytest.mark.parametrize("name", ["TCP", "SSL", "UCSPI", ""])
+    @pytest.mark.parametrize("name", ["TCP", "SSL", "UCSPI"])
     def test_a_socat_called_like_a_family_does_not_speak_for_it(self, name: str) -> None:
-        """`ln -s socat tcp`, or ``socat -lptcp``: TCP_PEERADDR is no variable of the TCP family."""
+        """`ln -s socat tcp`, or ``socat -lptcp``: TCP_PEERADDR is not a variable of the TCP family."""
         socat = {f"{name}_PEERADDR": "203.0.113.66", f"{name}_PEERPORT": "666", f"{name}_PID": "42"}
 
-        found = identify(socat | TCP, Facts({0: PIPE}, ppid=41))
-        assert (found.remote, found.evidence) == (PEER, "unconfirmed")
-        assert f"{name}_PEERADDR" in [problem.variable for problem in found.problems]
-        proved = identify(socat | TCP, Facts({0: PIPE}, ppid=42))
-        assert (proved.remote, proved.evidence) == (Endpoint("203.0.113.66", 666), "proof")
+        assert identify(socat | TCP, Facts({0: PIPE}, ppid=42)) == identify(TCP, Facts({0: PIPE}, ppid=42))
+        named = identify(socat | TCP, Facts({0: PIPE}), trust=f"socat:{name}")
+        assert (named.remote, named.evidence) == (Endpoint("203.0.113.66", 666), "operator")
+        assert "TCPREMOTEIP" in [problem.variable for problem in named.problems]
         trusted = identify(socat | TCP, Facts({0: socket(Endpoint("10.0.0.9", 999))}), trust="proxy")
         assert (trusted.remote, trusted.evidence) == (PEER, "proxy")
 
@@ -424,10 +489,10 @@ class TestProofs:
             ({"SSLREMOTEIP": "192.0.2.1", "SSLREMOTEPORT": "4711"}, "stream", "tcp", True),
         ],
     )
-    def test_another_servers_leftovers_decide_neither_transport_nor_tls(
+    def test_another_servers_leftovers_do_not_decide_transport_or_tls(
         self, environ: dict[str, str], kind: str, transport: str, tls: bool
     ) -> None:
-        stale = {"PROTO": "UDP", "SSL_PROTOCOL": "TLSv1.3", "NCAT_PROTO": "UDP"}
+        stale = {"PROTO": "UDP", "NCAT_PROTO": "UDP"}
         found = identify(environ | stale, Facts({0: PIPE, 4: socket(type=kind)}))
 
         assert (found.transport, found.tls) == (transport, tls)

@@ -142,7 +142,7 @@ def test_an_inherited_socket_proves_variables() -> None:
         proved = ask(subprocess.DEVNULL, environ, "strict", keep=(server.fileno(),))
         refused = ask(subprocess.DEVNULL, environ, "strict")
 
-    assert (proved[0], proved[3]) == (ours, "proof")
+    assert (proved[0], proved[3]) == (ours, "confirmed")
     assert refused[0] == "UnconfirmedPeerError"
     assert ours in str(refused[1])
 

@@ -57,7 +57,7 @@ def test_it_works_over_ipv6() -> None:
 
 
 def test_an_answer_may_come_in_pieces() -> None:
-    with ident_server(b"1,2:USER", b"ID:UNIX:j", b"oe\r", b"\nmore") as (port, _):
+    with ident_server(b"6193,23:USER", b"ID:UNIX:j", b"oe\r", b"\nmore") as (port, _):
         assert complete(ident(REMOTE, LOCAL, LONG, port=port)) == "joe"
 
 
@@ -66,11 +66,12 @@ def test_an_answer_may_come_in_pieces() -> None:
     [
         [b"6193 , 23 : ERROR : NO-USER\r\n"],
         [b"6193,23:USERID:UNIX:joe"],
+        [b"1 , 2 : USERID : UNIX : joe\r\n"],
         [],
         [b"x" * 5000],
         [b"\xff" * 100 + b"\n"],
     ],
-    ids=["error", "no line feed", "nothing", "endless", "binary"],
+    ids=["error", "no line feed", "about another connection", "nothing", "endless", "binary"],
 )
 def test_every_other_answer_is_no_information(pieces: list[bytes]) -> None:
     """A32: in C an error is an empty value, which rules with @ match."""

@@ -13,8 +13,8 @@ def test_the_question_is_what_c_sends() -> None:
     assert request(6193, 23) == b"6193 , 23\r\n"
 
 
-def fed(data: bytes) -> tuple[bool, str | None]:
-    reply = Reply()
+def fed(data: bytes, ports: tuple[int, int] = (6193, 23)) -> tuple[bool, str | None]:
+    reply = Reply(*ports)
     return reply.feed(data), reply.user
 
 
@@ -25,7 +25,15 @@ def fed(data: bytes) -> tuple[bool, str | None]:
         (b"6193,23:USERID:UNIX:stjohns\n", "stjohns"),
         (b"6193,23:userid:UNIX,US-ASCII:a b\tc\n", "abc"),
         (b"6193, 23 : USERID : OTHER : a:b::c\r\n", "a:b::c"),
-        (b"0 , 0 : USERID : UNIX : joe\r\n", "joe"),
+        (b"06193, 023 : USERID : UNIX : joe\r\n", "joe"),
+        (b"0 , 0 : USERID : UNIX : joe\r\n", None),
+        (b"1 , 2 : USERID : UNIX : joe\r\n", None),
+        (b"23 , 6193 : USERID : UNIX : joe\r\n", None),
+        (b"6193 : USERID : UNIX : joe\r\n", None),
+        (b"6193 , 23 , 23 : USERID : UNIX : joe\r\n", None),
+        (b"-6193 , 23 : USERID : UNIX : joe\r\n", None),
+        (b"0000006193 , 23 : USERID : UNIX : joe\r\n", None),
+        (b" : USERID : UNIX : joe\r\n", None),
         (b"6193,23:USERID:UNIX:" + b"x" * MAX_USER + b"\n", "x" * MAX_USER),
         (b"6193,23:USERID:UNIX:" + b"x" * (MAX_USER + 1) + b"\n", None),
         (b"6193,23:ERROR:NO-USER\r\n", None),
@@ -41,29 +49,29 @@ def fed(data: bytes) -> tuple[bool, str | None]:
         (b"::::\n", None),
     ],
 )
-def test_whom_a_reply_names(line: bytes, user: str | None) -> None:
+def test_a_reply_about_this_connection_names_its_user(line: bytes, user: str | None) -> None:
     assert fed(line) == (True, user)
 
 
 def test_a_line_has_an_end_or_is_not_waited_for() -> None:
-    start = b"1,2:USERID:UNIX:"
+    start = b"6193,23:USERID:UNIX:"
     assert fed(start + b"x" * (MAX_LINE - len(start))) == (False, None)
     assert fed(start + b" " * (MAX_LINE + 1 - len(start))) == (True, None)
 
 
 @given(st.binary(max_size=80), st.binary(max_size=20))
 def test_it_is_the_same_whole_in_bytes_and_with_more_behind(line: bytes, rest: bytes) -> None:
-    data = b"1,2:USERID:UNIX:" + line.replace(b"\n", b"") + b"\n"
+    data = b"6193,23:USERID:UNIX:" + line.replace(b"\n", b"") + b"\n"
     whole = fed(data)
-    one = Reply()
+    one = Reply(6193, 23)
     assert [one.feed(data[at : at + 1]) for at in range(len(data))] == [False] * (len(data) - 1) + [True]
-    more = Reply()
+    more = Reply(6193, 23)
     assert more.feed(data + rest)
     assert (True, one.user) == (True, more.user) == whole
     assert more.unused == rest
 
 
-@given(st.binary(max_size=1200) | st.binary(max_size=60).map(lambda tail: b"1,2:USERID:UNIX:" + tail + b"\n"))
+@given(st.binary(max_size=1200) | st.binary(max_size=60).map(lambda tail: b"6193,23:USERID:UNIX:" + tail + b"\n"))
 def test_any_bytes_are_a_safe_user_or_none(data: bytes) -> None:
     _, user = fed(data)
     if user is not None:

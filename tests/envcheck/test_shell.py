@@ -155,7 +155,7 @@ def test_the_script_is_written_or_it_is_trouble() -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--trust", "me"], "kernel or proxy"),
+        (["--trust", "me"], "kernel, proxy, rules"),
         (["--fd", "x"], "--fd"),
         (["operand"], "no operands"),
         (["--what"], "illegal option"),

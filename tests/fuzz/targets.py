@@ -95,7 +95,7 @@ def dns(data: bytes) -> None:
 
 def ident(data: bytes) -> None:
     """An ident answer, at once and byte by byte alike."""
-    whole, pieces = _identwire.Reply(), _identwire.Reply()
+    whole, pieces = _identwire.Reply(1, 2), _identwire.Reply(1, 2)
     whole.feed(data)
     for byte in data:
         if pieces.feed(bytes([byte])):

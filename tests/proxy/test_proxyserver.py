@@ -10,11 +10,13 @@ import pytest
 
 from tests.proxy.conftest import REPORT, Report, connected, read_all, report
 from tests.proxy.corpus import GARBAGE, HEADERS, v2
-from tests.support import Program, call, listening, reset_at_close, start_tcpserver, tool
+from tests.support import PATIENCE, Program, call, listening, reset_at_close, start_tcpserver, tool
+from ucspi_env import Descriptor, Facts, identify
 from ucspi_env.proxy import ProxySSL, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from tests.support import Namespace
     from ucspi_env.proxy import ProxyHeader
@@ -221,11 +223,21 @@ def test_a_rule_that_renames_the_caller_does_not_make_it_a_balancer() -> None:
 
 def test_behind_stunnel_the_loopback_pair_does_not_make_everybody_local() -> None:
     # stunnel's exec programs have a 127.0.0.1 pair for a socket, whoever called.
-    stranger = run("-n", "127.0.0.1", *REPORT, env={"REMOTE_HOST": "203.0.113.9", "REMOTE_PORT": "4444"})
-    assert (stranger.status, stranger.answer) == (100, b"")
-    assert "203.0.113.9:4444 is not a trusted balancer" in stranger.lines[0]
-    known = run("-n", "203.0.113.9", *REPORT, env={"REMOTE_HOST": "203.0.113.9", "REMOTE_PORT": "4444"})
+    stunnel = {"REMOTE_HOST": "203.0.113.9", "REMOTE_PORT": "4444", "UCSPI_TRUST": "stunnel"}
+    other = run("-n", "127.0.0.1", *REPORT, env=stunnel)
+    assert (other.status, other.answer) == (100, b"")
+    assert "203.0.113.9:4444 is not a trusted balancer" in other.lines[0]
+    known = run("-n", "203.0.113.9", *REPORT, env=stunnel)
     assert (known.said.remote, known.said.evidence) == ("192.0.2.7:4711", "proxy")
+
+
+@pytest.mark.parametrize("nets", ["127.0.0.1", "203.0.113.9"])
+def test_what_only_looks_like_stunnels_pair_is_not_believed(nets: str) -> None:
+    """A stale REMOTE_HOST beside a genuine local caller looks the same."""
+    done = run("-n", nets, *REPORT, env={"REMOTE_HOST": "203.0.113.9", "REMOTE_PORT": "4444"})
+    assert (done.status, done.answer) == (111, b"")
+    assert "unable to tell who is calling" in done.lines[0]
+    assert "UCSPI_TRUST=stunnel" in done.lines[0]
 
 
 def test_where_only_variables_name_the_peer_nobody_is_believed() -> None:
@@ -235,7 +247,8 @@ def test_where_only_variables_name_the_peer_nobody_is_believed() -> None:
     env = {**_clean(), "PROTO": "TCP", "TCPREMOTEIP": "127.0.0.1", "TCPREMOTEPORT": "5"}
     with Program([*PROXYSERVER, "-n", "127.0.0.1", *REPORT], stdin=reader, env=env) as program:
         assert program.wait() == 111
-        assert "only variables name 127.0.0.1:5" in program.wait_for_line("unable to tell who is calling")
+        line = program.wait_for_line("unable to tell who is calling")
+        assert "the peer 127.0.0.1:5 is unconfirmed" in line
     assert os.read(reader, 100) == V4
     os.close(reader)
 
@@ -245,6 +258,83 @@ def test_a_unix_domain_socket_has_no_address_to_trust() -> None:
     with near, far, Program([*PROXYSERVER, "-n", "127.0.0.1", *REPORT], stdin=near.fileno(), env=_clean()) as program:
         assert program.wait() == 111
         program.wait_for_line("proxyserver: fatal: unable to tell who")
+
+
+# -- balancers on UNIX-domain sockets ---------------------------------------------------------------------------------
+
+
+def run_unix(tmp_path: Path, *arguments: str, send: bytes = V4, env: Mapping[str, str] | None = None) -> Run:
+    """Run proxyserver on a connection to a UNIX-domain listener; ``peer`` is the listener's path."""
+    path = str(tmp_path / "mail.sock")
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as client:
+        listener.bind(path)
+        listener.listen()
+        client.settimeout(PATIENCE)
+        client.connect(path)
+        server, _ = listener.accept()
+        words = [argument.replace("PATH", path) for argument in arguments]
+        argv = [*PROXYSERVER, *words]
+        with Program(argv, stdin=server.fileno(), stdout=server.fileno(), env={**_clean(), **(env or {})}) as program:
+            server.close()
+            client.sendall(send)
+            client.shutdown(socket.SHUT_WR)
+            answer = read_all(client)
+            return Run(program.wait(), answer, program.stop(), path)
+
+
+@pytest.mark.parametrize("nets", ["unix:", "unix:PATH", f"unix:uid={os.geteuid()}", "10.0.0.0/8,unix:"])
+@pytest.mark.parametrize("send", [V4, V6])
+def test_a_balancer_may_call_over_a_unix_socket(tmp_path: Path, nets: str, send: bytes) -> None:
+    done = run_unix(tmp_path, "-n", nets, *REPORT, send=send + b"rest")
+    said = done.said
+    assert said.remote == ("192.0.2.7:4711" if send is V4 else "[2001:db8:0:1:1:1:1:7]:4711")
+    assert (said.evidence, said.problems, said.rest) == ("proxy", [], "rest")
+    mark = f"unix:uid={os.geteuid()}" if "uid=" in nets else f"unix:{done.peer}"
+    assert said.variables["UCSPI_PROXY_PEER"] == mark
+    assert not said.variables.keys() & {"IPCREMOTEEUID", "UNIXREMOTEEUID", "IPCREMOTEPATH"}
+
+
+@pytest.mark.parametrize(
+    "nets", ["127.0.0.1", "unix:/run/another.sock", f"unix:uid={os.geteuid() + 1}", "::/0,0.0.0.0/0"]
+)
+def test_another_unix_socket_is_not_trusted(tmp_path: Path, nets: str) -> None:
+    done = run_unix(tmp_path, "-n", nets, *REPORT, env={"UCSPI_TRUST": "proxy", "TCPREMOTEIP": "127.0.0.1"})
+    assert (done.status, done.answer) == (100, b"")
+    assert f"the UNIX-domain peer at '{done.peer}' (user {os.geteuid()}) is not a trusted balancer" in done.lines[0]
+
+
+def test_a_local_caller_is_not_trusted_by_a_unix_socket(tmp_path: Path) -> None:
+    done = run("-n", "unix:,unix:uid=0", *REPORT, env={"PROTO": "UNIX", "UNIXREMOTEEUID": "0"})
+    assert (done.status, done.answer) == (100, b"")
+    assert done.lines == [f"proxyserver: fatal: {done.peer} is not a trusted balancer (-n): its connection is dropped"]
+
+
+@pytest.mark.parametrize("mark", ["unix:", "unix:/run/other", "unix:uid=4294967294", "127.0.0.1:25", "unix:uid=", ""])
+def test_a_stale_mark_of_a_unix_balancer_proves_nothing(tmp_path: Path, mark: str) -> None:
+    stale = {"TCPREMOTEIP": "10.1.2.3", "TCPREMOTEPORT": "1", "UCSPI_PROXY_PEER": mark}
+    done = run_unix(tmp_path, "-l", "-n", "unix:", *PROXYSERVER_KEPT, send=LOCAL, env=stale)
+    assert b"10.1.2.3" not in done.answer
+    found = identify(stale | {"PROTO": "TCP"}, UNIX_FACTS)
+    assert found.remote is None
+    assert identify(stale | {"UCSPI_PROXY_PEER": "unix:/run/mail.sock"}, UNIX_FACTS).evidence == "proxy"
+    assert identify(stale | {"UCSPI_PROXY_PEER": "unix:uid=33"}, UNIX_FACTS).vouched
+
+
+PROXYSERVER_KEPT = ("env",)
+UNIX_FACTS = Facts(
+    {
+        0: Descriptor(
+            "socket", family="unix", type="stream", sockname="/run/mail.sock", peername="", peercred=(9, 33, 33)
+        )
+    }
+)
+
+
+@pytest.mark.parametrize("nets", ["unix:relative", "unix:uid=root", "unix:uid=", "unix", "unix:uid=-1"])
+def test_a_misspelt_unix_balancer_is_wrong_use(nets: str) -> None:
+    done = run("-n", nets, *REPORT)
+    assert (done.status, done.answer) == (100, b"")
+    assert "unable to use -n" in done.lines[0]
 
 
 # -- what is not run --------------------------------------------------------------------------------------------------
@@ -332,7 +422,7 @@ def test_a_header_without_a_caller_is_dropped_unless_asked_otherwise(name: str, 
     assert (done.status, done.answer) == (111, b"")
     assert done.lines == [f"proxyserver: fatal: PROXY header from {done.peer} names no caller over TCP: {what}"]
     kept = run("-u", "-n", "127.0.0.1", *REPORT, send=data + b"rest")
-    assert (kept.said.remote, kept.said.evidence, kept.said.rest) == (kept.peer, "kernel", "rest")
+    assert (kept.said.remote, kept.said.evidence, kept.said.rest) == (kept.peer, "confirmed", "rest")
 
 
 def test_health_checks_reach_the_program_if_that_is_wanted() -> None:
@@ -341,6 +431,14 @@ def test_health_checks_reach_the_program_if_that_is_wanted() -> None:
     assert done.lines == [f"proxyserver: ok LOCAL from {done.peer}"]
     assert run("-l", "-n", "127.0.0.1", *REPORT, send=HEADERS["haproxy health check of version 1"][0]).status == 111
     assert run("-u", "-n", "127.0.0.1", *REPORT, send=LOCAL).answer == b""
+
+
+def test_a_kept_health_check_leaves_nothing_of_stale_variables() -> None:
+    """The operator's word is for the variables of a caller; here the balancer is the peer."""
+    stale = {"TCPREMOTEIP": "10.1.2.3", "TCPREMOTEPORT": "1", "TCPREMOTEHOST": "old.example", "UCSPI_TRUST": "proxy"}
+    done = run("-l", "-n", "127.0.0.1", *REPORT, send=LOCAL, env=stale)
+    assert (done.said.remote, done.said.problems) == (done.peer, [])
+    assert "old.example" not in done.said.variables.values()
 
 
 def test_a_caller_that_cannot_be_one_is_dropped() -> None:
@@ -422,11 +520,11 @@ def test_under_ipsvds_tcpsvd(peer: Callable[[str], str], netns: Callable[..., Na
 @pytest.mark.peer("socat")
 @pytest.mark.parametrize(
     ("options", "evidence"),
-    [(",nofork", "proxy"), ("", "unconfirmed")],
+    [(",nofork", "proxy"), ("", "proxy")],
     ids=["the socket itself", "a UNIX-domain pair"],
 )
 def test_under_socat(peer: Callable[[str], str], options: str, evidence: str) -> None:
-    # Without nofork no descriptor shows the balancer, so nothing confirms the variables, and remote() says so.
+    # Without nofork the balancer's connection is socat's, which is looked for.
     chain = " ".join([*PROXYSERVER, "-n", "127.0.0.1", *REPORT])
     # Half a second after the caller has said all, socat would end, whatever the program has still to say.
     argv = [peer("socat"), "-t60", "-d", "-d", "TCP4-LISTEN:0,bind=127.0.0.1", f"EXEC:{chain}{options}"]

@@ -137,7 +137,7 @@ def test_answers_go_to_the_caller_they_are_about(tcpserver: Callable[..., Server
 
 @contextlib.contextmanager
 def ident_server(inside: Namespace, host: str, reply: bytes | None) -> Iterator[list[bytes]]:
-    """An ident server on port 113: answers everybody alike, or nobody."""
+    """An ident server on port 113: repeats the ports of each question before ``reply``, or never answers."""
     heard: list[bytes] = []
     with inside.socket(socket.AF_INET) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -150,11 +150,12 @@ def ident_server(inside: Namespace, host: str, reply: bytes | None) -> Iterator[
             with contextlib.suppress(OSError):  # the end of the test shuts the listener down
                 while True:
                     client, _ = listener.accept()
-                    heard.append(client.recv(100))
+                    question = client.recv(100)
+                    heard.append(question)
                     if reply is None:
                         silent.append(client)
                         continue
-                    client.sendall(reply)
+                    client.sendall(question.rstrip() + reply)
                     client.close()
 
         thread = threading.Thread(target=serve)
@@ -176,8 +177,8 @@ def test_ident_is_asked_and_an_error_is_no_answer(
     server = tcpserver("-vHl0", "127.0.0.1", "0", *NAMES, namespace=inside)
     make = functools.partial(inside.socket, socket.AF_INET)
     with (
-        ident_server(inside, "127.0.0.9", b"1, 2 : USERID : UNIX :joe:admin\r\n") as heard,
-        ident_server(inside, "127.0.0.10", b"1, 2 : ERROR : NO-USER\r\n"),
+        ident_server(inside, "127.0.0.9", b" : USERID : UNIX :joe:admin\r\n") as heard,
+        ident_server(inside, "127.0.0.10", b" : ERROR : NO-USER\r\n"),
     ):
         answer = call(server.port, source="127.0.0.9", over=make())
         assert answer.data == b"0 unset joe:admin unset\n"
@@ -198,7 +199,7 @@ def test_what_was_said_of_a_caller_is_not_said_of_the_next_one_from_the_same_add
         return call(server.port, source="127.0.0.9", over=inside.socket(socket.AF_INET)).data
 
     for user in (b"joe", b"jane", b"joe"):
-        with ident_server(inside, "127.0.0.9", b"1, 2 : USERID : UNIX :" + user + b"\r\n"):
+        with ident_server(inside, "127.0.0.9", b" : USERID : UNIX :" + user + b"\r\n"):
             assert [said(), said()] == [b"0 unset " + user + b" unset\n"] * 2
     assert said() == b"0 unset unset unset\n"
 

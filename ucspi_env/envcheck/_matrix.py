@@ -172,7 +172,8 @@ def on_dual_stack(variables: Mapping[str, str], dialect: str, remote: Endpoint, 
 
 # -- the matrix --
 
-_LEFT_OUT = ("proxy", "socket-activation")  # the variables of ucspi-tcp-ipv6, and those of inetd
+# The variables of ucspi-tcp-ipv6, those of inetd, and those of the row PROTO=SSL….
+_LEFT_OUT = ("proxy", "socket-activation", "tlss")
 _REFERENCE, _FRIEND = "ucspi-tcp, IPv4", "ucspi-tcp, 127.0.0.1"
 _NO_PROTO, _PLAIN_IPV6 = "no PROTO", "ucspi-tcp-ipv6, IPv6"
 _TWINS = ("TCP6REMOTEIP", "TCP6REMOTEPORT", "TCP6LOCALIP", "TCP6LOCALPORT")

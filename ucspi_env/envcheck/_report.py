@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ucspi_env._address import escaped, parse_ip, shown, split_port
-from ucspi_env._dialects import PEER_VARIABLES, dialect
+from ucspi_env._dialects import DECISIVE, dialect
 from ucspi_env._errors import DialectError, NotUnderSuperServerError, UCSPIError
 from ucspi_env._identify import identify
 from ucspi_env._model import Endpoint
+from ucspi_env._variables import PROXY_PEER, RULE_PEER, TRUST, socat_families, trusted_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,16 +25,17 @@ SCHEMA = 1
 WHY = {
     "confirmed": "the variables name the peer that the kernel names",
     "kernel": "the kernel names the peer; no variable does",
-    "operator": "a rule of the super-server set the address on purpose: both ports are this connection's",
+    "relay": "the process at the other end of the program's pipe has a connection with this peer",
+    "operator": "a rule of the super-server set the address, or the operator vouched for who did",
     "proxy": "a PROXY header named the caller",
-    "proof": "a process id, an inherited socket or stunnel's pair vouches for the variables",
+    "proof": "a sign of freshness speaks for the variables: a process id, CGI, or stunnel's pair",
     "unconfirmed": "nothing but the variables themselves speaks for it",
 }
 
 _STRANGERS = ("HOST", "INFO", "IDENT", "REMOTEPATH", "_DN", "SERVERNAME", "REMOTE_USER")
 
 
-def make_report(environ: Mapping[str, str], facts: Facts, *, trust: str = "kernel") -> Report:
+def make_report(environ: Mapping[str, str], facts: Facts, *, trust: str | None = None) -> Report:
     """Judge an environment; the result has only what JSON has."""
     report: Report = {"schema": SCHEMA, "verdict": "clean", "error": None, "connection": None}
     environ = {name: value for name, value in environ.items() if name}
@@ -51,7 +53,7 @@ def make_report(environ: Mapping[str, str], facts: Facts, *, trust: str = "kerne
         report["connection"]["remote"]["given"] = given(environ, found.remote)
     report["kernel"] = _kernel(facts)
     report["variables"] = [
-        {"name": name, "value": environ[name], "word": _word(name, found)} for name in sorted(_speaking(environ))
+        {"name": name, "value": environ[name], "word": _word(name, found)} for name in sorted(_speaking(environ, trust))
     ]
     report["problems"] = [_problem(problem) for problem in found.problems] if found else []
     report["ipv4_only"] = ipv4_only_view(environ, found)
@@ -102,15 +104,14 @@ def given(environ: Mapping[str, str], remote: Endpoint) -> dict[str, str]:
 
 
 _ADDRESSES = ("REMOTEIP", "REMOTEADDR", "REMOTE_ADDR", "REMOTE_HOST", "_PEERADDR")
+_OF_SOCKETS = ("LISTEN_FDS", "LISTEN_FDNAMES")
 
 
-def _speaking(environ: Mapping[str, str]) -> Iterator[str]:
+def _speaking(environ: Mapping[str, str], trust: str | None = None) -> Iterator[str]:
+    words, _ = trusted_words(environ.get(TRUST, "") if trust is None else trust)
+    named = {name for family in socat_families(words) for name in family.names}
     for name in environ:
-        if (
-            name in PEER_VARIABLES
-            or name.endswith(("_PEERADDR", "_PEERPORT", "_SOCKADDR", "_SOCKPORT"))
-            or name in ("UCSPI_TRUST", "LISTEN_PID", "LISTEN_FDS", "SYSTEMD_EXEC_PID")
-        ):
+        if name in DECISIVE or name in named or name in _OF_SOCKETS:
             yield name
 
 
@@ -130,7 +131,7 @@ def _word(name: str, found: Connection | None) -> str:
         row = dialect(found.dialect)
     except DialectError:
         return "ignored"
-    own = {"PROTO", "UCSPI_PROXY_PEER", "UCSPI_TRUST", *row.unix_names, *(key for key, _ in row.fixed)}
+    own = {"PROTO", PROXY_PEER, RULE_PEER, TRUST, *row.unix_names, *(key for key, _ in row.fixed)}
     for family, _ in row.writes:
         own.update(family.names)
     if row.interface or found.dialect in ("ucspi-tcp", "ucspi-tcp6"):
@@ -167,6 +168,8 @@ def _connection(found: Connection) -> dict[str, Any]:
         "program": dialect(found.dialect).program,
         "evidence": found.evidence,
         "why": WHY[found.evidence],
+        "vouched": found.vouched,
+        "relay": {"pid": found.relay.pid, "name": found.relay.name} if found.relay else None,
         "remote": _endpoint(found.remote),
         "local": _endpoint(found.local),
         "unix": {"uid": unix.uid, "gid": unix.gid, "pid": unix.pid, "path": unix.path} if unix else None,
@@ -230,6 +233,9 @@ def render(report: Report, *, colour: bool = False, width: int = 80) -> str:
         fact("protocol", f"{connection['proto']}{said}{tls}")
         fact("dialect", f"{connection['dialect']}: {connection['program']}")
         fact("evidence", f"{connection['evidence']}: {connection['why']}")
+        if connection["relay"]:
+            fact("relay", plain(f"process {connection['relay']['pid']} ({connection['relay']['name']})"))
+        fact("strict", "accepted" if connection["vouched"] else "refused: not for access control")
     fact("kernel", plain(_kernel_text(report["kernel"])))
     if report["verdict"] != "nothing" and not (connection and connection["unix"]):
         view = report["ipv4_only"]

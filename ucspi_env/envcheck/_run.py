@@ -7,15 +7,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NAME = "ucspi-envcheck"
-SYNOPSIS = f"{NAME} run [--json] [--trust kernel|proxy] [--fd N] -- program [arguments]"
+SYNOPSIS = f"{NAME} run [--json] [--trust WORDS] [--fd N] -- program [arguments]"
 
 
-def trusted(value: str, synopsis: str = SYNOPSIS) -> str:
-    """Check the value of ``--trust``."""
+def trusted(value: str | None, synopsis: str = SYNOPSIS) -> str | None:
+    """Check the value of ``--trust``; None where it was not given."""
+    from ucspi_env._variables import trusted_words
     from ucspi_env.tools._program import usage
 
-    if value not in ("kernel", "proxy"):
-        raise usage(NAME, synopsis, f"--trust is kernel or proxy, not {value!a}")
+    unknown = None if value is None else trusted_words(value)[1]
+    if unknown is not None:
+        raise usage(NAME, synopsis, f"--trust is kernel, proxy, rules, stunnel or socat:PREFIX, not {unknown!a}")
     return value
 
 
@@ -42,9 +44,10 @@ def main(arguments: Sequence[str]) -> int:
     options, program = scan_options(NAME, SYNOPSIS, arguments, "", ("json", "trust=", "fd="))
     if not program:
         raise usage(NAME, SYNOPSIS, "run needs a program")
-    chosen = {"trust": "kernel", "fd": "0"} | dict(options)
-    trust, fd = trusted(chosen["trust"]), descriptor(chosen["fd"])
-    report = make_report(own_environ(), Facts.observe(fd, trust=trust), trust=trust)
+    chosen = {"fd": "0"} | dict(options)
+    trust, fd = trusted(chosen.get("trust")), descriptor(chosen["fd"])
+    environ = own_environ()
+    report = make_report(environ, Facts.observe(fd, trust=trust, environ=environ), trust=trust)
     if "json" in chosen:
         write_line(json_text(report))
     else:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ucspi_env._model import Connection
 
 NAME = "ucspi-envcheck"
-SYNOPSIS = f"{NAME} shell [--strict] [--trust kernel|proxy] [--fd N]"
+SYNOPSIS = f"{NAME} shell [--strict] [--trust WORDS] [--fd N]"
 NAMES = (
     "UCSPI_REMOTE_IP",
     "UCSPI_REMOTE_PORT",
@@ -112,10 +112,10 @@ def main(arguments: Sequence[str]) -> int:
         options, rest = scan_options(NAME, SYNOPSIS, arguments, "", ("strict", "trust=", "fd="))
         if rest:
             raise usage(NAME, SYNOPSIS, f"shell takes no operands ({rest[0]!a})")
-        chosen = {"trust": "kernel", "fd": "0"} | dict(options)
+        chosen = {"fd": "0"} | dict(options)
         found = ucspi_env.connection(
             fd=descriptor(chosen["fd"], SYNOPSIS),
-            trust=trusted(chosen["trust"], SYNOPSIS),  # type: ignore[arg-type]  # checked there
+            trust=trusted(chosen.get("trust"), SYNOPSIS),
             strict="strict" in chosen,
         )
         script = assignments(values_of(found))

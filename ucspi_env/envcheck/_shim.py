@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 NAME = "ucspi-envcheck"
 SYNOPSIS = (
-    f"{NAME} shim [--ipv6 refuse|pass|map[:NETWORK]] [--message TEXT] [--trust kernel|proxy] -- program [arguments]"
+    f"{NAME} shim [--ipv6 refuse|pass|map[:NETWORK]] [--message TEXT] [--strict] [--trust WORDS] -- program [arguments]"
 )
 MESSAGE = "421 this server cannot take IPv6 callers yet"
 STAND_INS = "240.0.0.0/4"
@@ -102,24 +102,27 @@ def main(arguments: Sequence[str]) -> int:
     from ucspi_env._dialects import without_socat
     from ucspi_env._errors import DialectError, UCSPIError
     from ucspi_env._facts import Facts
+    from ucspi_env._findings import unconfirmed
     from ucspi_env._identify import identify
-    from ucspi_env._variables import PROXY_PEER
+    from ucspi_env._variables import PROXY_PEER, RULE_PEER
     from ucspi_env.envcheck._run import trusted
     from ucspi_env.tools._exec import become, own_environ
     from ucspi_env.tools._program import fatal, scan_options, usage, write_line
 
-    options, program = scan_options(NAME, SYNOPSIS, arguments, "", ("ipv6=", "message=", "trust="))
+    options, program = scan_options(NAME, SYNOPSIS, arguments, "", ("ipv6=", "message=", "strict", "trust="))
     if not program:
         raise usage(NAME, SYNOPSIS, "shim needs a program")
-    chosen = {"ipv6": "refuse", "message": MESSAGE, "trust": "kernel"} | dict(options)
+    chosen = {"ipv6": "refuse", "message": MESSAGE} | dict(options)
     how, colon, where = chosen["ipv6"].partition(":")
     if how not in ("refuse", "pass", "map") or (colon and how != "map"):
         raise usage(NAME, SYNOPSIS, f"--ipv6 is refuse, pass or map, not {chosen['ipv6']!a}")
     network = stand_in_network(where) if how == "map" else None
     environ = own_environ()
-    trust = trusted(chosen["trust"], SYNOPSIS)
+    trust = trusted(chosen.get("trust"), SYNOPSIS)
     try:
-        found = identify(environ, Facts.observe(trust=trust), trust=trust)
+        found = identify(environ, Facts.observe(trust=trust, environ=environ), trust=trust)
+        if "strict" in chosen and not found.vouched:
+            raise unconfirmed(found, asked=True)
     except UCSPIError as error:
         raise fatal(NAME, str(error)) from None
     remote = found.remote
@@ -139,8 +142,10 @@ def main(arguments: Sequence[str]) -> int:
         changed = build(shown, dialect).apply(without_socat(environ))
     except DialectError as error:
         raise fatal(NAME, str(error)) from None
-    if found.evidence == "proxy" and PROXY_PEER in environ:
-        changed[PROXY_PEER] = environ[PROXY_PEER]  # so that a PROG that asks properly is not told of the balancer
+    # So that a PROG that asks properly is told of the same caller, and not of a balancer.
+    for evidence, mark in (("proxy", PROXY_PEER), ("operator", RULE_PEER)):
+        if found.evidence == evidence and mark in environ:
+            changed[mark] = environ[mark]
     os.environ.clear()
     os.environ.update(changed)
     become(NAME, program)

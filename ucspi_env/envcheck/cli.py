@@ -114,6 +114,15 @@ def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> No
         ctx.exit()
 
 
+def _check_trust(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    from ucspi_env._variables import trusted_words
+
+    unknown = None if value is None else trusted_words(value)[1]
+    if unknown is not None:
+        raise click.BadParameter(f"use kernel, proxy, rules, stunnel or socat:PREFIX, not {unknown!a}", ctx, param)
+    return value
+
+
 def _complete_dialect(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     del ctx, param
     from ucspi_env._dialects import dialects
@@ -136,10 +145,15 @@ def _complete_kind(ctx: click.Context, param: click.Parameter, incomplete: str) 
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version."
 )
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON (docs/envcheck.md has the schema).")
-@click.option("--trust", type=click.Choice(["kernel", "proxy"]), default="kernel", help="Whose word wins.")
+@click.option(
+    "--trust",
+    metavar="WORDS",
+    callback=_check_trust,
+    help="What to believe beside the kernel: proxy, rules, stunnel, socat:PREFIX, or kernel for nothing.",
+)
 @click.option("--fd", type=click.IntRange(0), default=0, help="The connection's descriptor (6 under tcpclient).")
 @click.pass_context
-def main(ctx: click.Context, as_json: bool, trust: str, fd: int) -> None:
+def main(ctx: click.Context, as_json: bool, trust: str | None, fd: int) -> None:
     """Show, try and mend what a server sees of its caller.
 
     Without a command: report the connection this program runs under. As tcpserver's program it answers the caller.
@@ -148,7 +162,8 @@ def main(ctx: click.Context, as_json: bool, trust: str, fd: int) -> None:
     """
     if ctx.invoked_subcommand is not None:
         return
-    report = make_report(own_environ(), Facts.observe(fd, trust=trust), trust=trust)
+    environ = own_environ()
+    report = make_report(environ, Facts.observe(fd, trust=trust, environ=environ), trust=trust)
     if as_json:
         _put_json(report)
     elif report["verdict"] != "nothing":
@@ -166,7 +181,8 @@ def run(arguments: tuple[str, ...]) -> None:
 
     \b
     --json               the report as one line of JSON
-    --trust proxy        a foreign PROXY wrapper rewrote the variables
+    --trust WORDS        what to believe beside the kernel: proxy, rules, stunnel,
+                         socat:PREFIX; the default is $UCSPI_TRUST
     --fd N               the connection's descriptor
 
     Exit: PROG's; 2 wrong use; 111 if PROG cannot be run.
@@ -185,7 +201,9 @@ def shim(arguments: tuple[str, ...]) -> None:
     --ipv6 map[:NETWORK] show them as a stand-in, the same for a whole /64, out of
                          240.0.0.0/4 or NETWORK; a line on stderr names both
     --message TEXT       what refused callers are told
-    --trust proxy        a foreign PROXY wrapper rewrote the variables
+    --strict             exit 111 unless something vouches for the peer
+    --trust WORDS        what to believe beside the kernel: proxy, rules, stunnel,
+                         socat:PREFIX; the default is $UCSPI_TRUST
 
     IPv4-mapped becomes IPv4, TCP6 variables become TCP ones; implausible host names and ident answers and all
     variables of other super-servers are removed.
@@ -206,7 +224,8 @@ def shell(arguments: tuple[str, ...]) -> None:
 
     \b
     --strict             trouble unless something vouches for the peer
-    --trust proxy        a foreign PROXY wrapper rewrote the variables
+    --trust WORDS        what to believe beside the kernel: proxy, rules, stunnel,
+                         socat:PREFIX; the default is $UCSPI_TRUST
     --fd N               the connection's descriptor
 
     On trouble it prints unsets and 'exit 111', so that the script cannot go on.

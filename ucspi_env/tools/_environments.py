@@ -13,7 +13,7 @@ from ucspi_env._build import build
 from ucspi_env._dialects import dialect, without_socat
 from ucspi_env._errors import DialectError
 from ucspi_env._model import Connection, Endpoint
-from ucspi_env._variables import PROXY_PEER
+from ucspi_env._variables import PROXY_PEER, RULE_PEER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Environments:
         self._base = dict(base) if keep else without_socat(base)
         # Everything that a connection could be taken from goes, once; a connection then only adds.
         change = self._build(Endpoint("192.0.2.1", 1), Endpoint("192.0.2.2", 2))
-        for name in (*change.unset, *change.set, PROXY_PEER):
+        for name in (*change.unset, *change.set):
             if self._own is None or name in self._own:
                 self._base.pop(name, None)
         self.base: Mapping[str, str] = self._base
@@ -142,7 +142,7 @@ def encoded(environ: Mapping[str, str]) -> dict[bytes, bytes]:
 
 def _names_of(dialect_name: str) -> frozenset[str]:
     row = dialect(dialect_name)
-    names = {"PROTO", PROXY_PEER, *(name for name, _ in row.fixed)}
+    names = {"PROTO", PROXY_PEER, RULE_PEER, *(name for name, _ in row.fixed)}
     if row.interface:
         names.add("TCP6INTERFACE")
     for family, _ in row.writes:

@@ -35,8 +35,9 @@ def ident(remote: Endpoint, local: Endpoint, timeout: float, *, port: int = PORT
     try:
         yield from connected(sock, deadline)
         # A new connection's buffer takes these few bytes at once.
-        sock.send(request(remote.port or 0, local.port or 0))
-        reply = Reply()
+        ports = (remote.port or 0, local.port or 0)
+        sock.send(request(*ports))
+        reply = Reply(*ports)
         while True:
             if not (yield Wait(deadline, read=[sock])):
                 return None

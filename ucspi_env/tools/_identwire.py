@@ -21,13 +21,18 @@ def request(remote_port: int, local_port: int) -> bytes:
 class Reply:
     """Reads ``PORT , PORT : USERID : SYSTEM : USER`` as it arrives.
 
+    Args:
+        remote_port: the peer's port in the question.
+        local_port: the other port in the question. An answer about another pair of ports is not an answer to it.
+
     Attributes:
         user: who it names, without blanks (as C's tools have it), 1 to 512 printable ASCII characters; None before the
             end of the line, for an error, and for anything else.
         unused: bytes behind the line.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, remote_port: int, local_port: int) -> None:
+        self._ports = (remote_port, local_port)
         self._buffer = bytearray()
         self.user: str | None = None
         self.unused = b""
@@ -40,17 +45,25 @@ class Reply:
             return True
         if not line_feed:
             return False
-        self.user = _user(line)
+        self.user = _user(line, self._ports)
         self.unused = rest
         return True
 
 
-def _user(line: bytes) -> str | None:
-    # The user id may have colons in it. The ports are not compared: the answer came on a connection of its own.
+def _user(line: bytes, ports: tuple[int, int]) -> str | None:
+    # The user id may have colons in it.
     fields = line.translate(None, _SKIPPED).split(b":", 3)
-    if len(fields) < 4 or fields[1].upper() != b"USERID":
+    if len(fields) < 4 or fields[1].upper() != b"USERID" or _ports(fields[0]) != ports:
         return None
     user = fields[3]
     if not 0 < len(user) <= MAX_USER or not all(32 < byte < 127 for byte in user):
         return None
     return user.decode("ascii")
+
+
+def _ports(text: bytes) -> tuple[int, int] | None:
+    """The pair of ports that an answer repeats."""
+    words = text.split(b",")
+    if len(words) != 2 or not all(len(word) <= 5 and word.isdigit() for word in words):
+        return None
+    return int(words[0]), int(words[1])

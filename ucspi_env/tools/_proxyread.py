@@ -166,7 +166,7 @@ def nameless(header: ProxyHeader) -> str:
     return "a UNIX-domain socket" if header.family == "unix" else "UDP"
 
 
-def proxy_variables(header: ProxyHeader, balancer: Endpoint) -> dict[str, str]:
+def proxy_variables(header: ProxyHeader, balancer: Endpoint | str) -> dict[str, str]:
     """What a program is told beside its dialect's own variables: the balancer, and the TLS that the balancer took off.
 
     ``UCSPI_PROXY_PEER`` is the peer as the kernel knows it: for `ucspi_env.remote` the proof that the rewrite is fresh.

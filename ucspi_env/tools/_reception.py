@@ -28,6 +28,7 @@ from collections import deque
 
 from ucspi_env._errors import DialectError, ProxyError
 from ucspi_env._model import Endpoint
+from ucspi_env._variables import RULE_PEER
 from ucspi_env.tools._environments import encoded
 from ucspi_env.tools._errtext import error_text
 from ucspi_env.tools._launch import is_fork_failure
@@ -76,6 +77,7 @@ TERM_GRACE = 5.0
 _V1_START = b"PROXY "
 # Everywhere but on Linux an accepted socket is as non-blocking as the listening one, and so would the program's be.
 _INHERITS_MODE = not sys.platform.startswith("linux")
+_CALLER = b"TCPREMOTEIP"
 _IPV4_ADDRESS = 2  # a socket address of IPv4 has two parts, one of IPv6 four
 
 
@@ -502,9 +504,13 @@ class Reception:
                 environ |= encoded(self._proxy.proxy_variables(call.header, call.balancer))
         if decision is not None and (decision.unset or decision.environment):
             template = None
+            true = environ.get(_CALLER)
             for name in decision.unset:
                 environ.pop(os.fsencode(name), None)
             environ |= encoded(dict(decision.environment))
+            if environ.get(_CALLER, true) != true and call.header is None:
+                # So that remote() can tell a rule's address from a stale one.
+                environ[os.fsencode(RULE_PEER)] = os.fsencode(str(call.remote))
         return environ, template
 
     def reaped(self, pid: int, status: int) -> None:

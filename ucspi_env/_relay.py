@@ -1,0 +1,523 @@
+"""The relay: the process between the network and a program that has a pipe for its connection (Linux).
+
+recordio, fixcrio, s6-tlsd, tlss, socat and stunnel keep the connection's socket and give the program a pipe, a socket
+pair or a terminal. That socket is a witness which no variable can bring along; so it is looked for, among the
+program's children, its ancestors and their children.
+
+Rule 1: the answer is a value, whatever happens: `Relay.obstacle` says why there is no witness.
+Rule 2: a process is looked at through one descriptor of its folder in /proc, opened once, so that a process id which is
+reused in the meantime cannot be taken for it.
+Rule 3: everything is bounded: processes, descriptors, hops, sockets. What was not looked at proves nothing.
+
+Imported where descriptor 0 is such a pipe, and nowhere else.
+"""
+
+import _socket
+import os
+
+from ucspi_env._facts import Descriptor
+from ucspi_env._model import Endpoint, Value
+from ucspi_env._sockdiag import KINDS, SocketTable, TooManyError, read_tables
+from ucspi_env._variables import ADDR, HOST, NCAT, SOCAT, SSH, SSL, TCP, TCP6, TCPADDR, UDPADDR, read_claim
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from typing import TypeAlias
+
+    Sockets: TypeAlias = dict[int, Descriptor]
+    End: TypeAlias = tuple[str, str]
+    """The other end of a descriptor: what it is called in /proc, and what its holder must be able to do, r or w."""
+
+MOST_HOPS = 4
+MOST_ANCESTORS = 16
+MOST_PROCESSES = 64
+"""Beside the program's children and ancestors."""
+MOST_DESCRIPTORS = 4096
+"""In all of these processes together."""
+_MOST_UNIX = 32  # sockets that are asked about one by one
+_TAKE_TLS_OFF = ("s6-tlsd", "s6-tlsd-io", "s6-ucspitlsd", "sslserver", "stunnel", "stunnel4", "tlss", "tlswrapper")
+_TERMINAL = "/dev/pts/"
+_MULTIPLEXERS = ("/dev/ptmx", "/dev/pts/ptmx")
+
+
+class Relay(Value):
+    """What is known about the process at the other end of the program's pipe.
+
+    Attributes:
+        pid: its process id; 0 where no process was found.
+        name: its name (``comm`` in ``proc(5)``).
+        user: its effective user id, or None.
+        sockets: its connected INET sockets; all have the same peer where ``obstacle`` is None.
+        both: whether the program's output leads to it as well as the input comes from it.
+        accepted: whether the connection is known to have been accepted, not dialled: its local port is a listener's.
+            Asked only where no variable names the peer.
+        obstacle: why it cannot be a witness, or None: ``"not-found"``, ``"unreadable"`` (another user's),
+            ``"protected"``, ``"no-socket"``, ``"several-peers"``, ``"disagreement"`` (several processes hold the pipe),
+            ``"too-many"``, ``"no-kernel"``.
+    """
+
+    __slots__ = ("accepted", "both", "name", "obstacle", "pid", "sockets", "user")
+    pid: int
+    name: str
+    user: "int | None"
+    sockets: "tuple[Descriptor, ...]"
+    both: bool
+    accepted: bool
+    obstacle: "str | None"
+
+    def __init__(
+        self,
+        pid: int,
+        name: str,
+        sockets: "Iterable[Descriptor]" = (),
+        *,
+        user: "int | None" = None,
+        both: bool = False,
+        accepted: bool = False,
+        obstacle: "str | None" = None,
+    ) -> None:
+        found = tuple(sockets)
+        if obstacle is None and len({socket.peername for socket in found}) != 1:
+            obstacle = "several-peers" if found else "no-socket"
+        self._set(pid=pid, name=name, user=user, sockets=found, both=both, accepted=accepted, obstacle=obstacle)
+
+    @property
+    def takes_tls_off(self) -> bool:
+        """Whether it is a program that takes TLS off."""
+        return self.name in _TAKE_TLS_OFF
+
+
+def find(fd: int, environ: "Mapping[str, str]") -> "Relay | None":
+    """Look for the relay of this process's connection.
+
+    Args:
+        fd: the descriptor that the connection is read from; it is written to ``fd + 1``.
+        environ: its claims say which connections to ask the kernel about.
+
+    Returns:
+        None where the descriptor is not a pipe, an unnamed UNIX-domain socket or a terminal, or without /proc.
+    """
+    try:
+        own = _Process.open(os.getpid())
+    except OSError:
+        return None
+    with own, _Search(own, list(_claimed(environ))) as search:
+        try:
+            reading, writing = own.link(fd), own.link(fd + 1)
+        except OSError:
+            return None
+        end = search.other_end(reading, "w")
+        if end is None or (end[0].startswith(_TERMINAL) and not search.claimed):
+            return None  # every login has a terminal, and a process with a connection at its other end
+        try:
+            return search.relay(end, search.other_end(writing, "r") if writing else None)
+        except (TooManyError, OSError) as error:
+            obstacle = "too-many" if isinstance(error, TooManyError) else "no-kernel"
+            return Relay(0, "", obstacle=obstacle)
+
+
+def _claimed(environ: "Mapping[str, str]") -> "Iterator[tuple[Endpoint, Endpoint | None]]":
+    """The peers that variables name, each with the called address and port where these are known or likely."""
+    for family in (TCP, TCP6, TCPADDR, UDPADDR, SSL, ADDR, HOST, NCAT, SOCAT, SSH):
+        claim = read_claim(family, environ)
+        if claim is None or claim.remote is None:
+            continue
+        local = claim.local
+        port = environ.get(family.local_port or "", "")
+        if local is None and port.isascii() and port.isdigit() and 0 < int(port[:6]) <= 65535:
+            # s6 tells the listener's 0.0.0.0; the address that the system would answer from is mostly the one called.
+            local = _route(claim.remote, int(port))
+        yield claim.remote, local
+
+
+def _route(remote: Endpoint, port: int) -> "Endpoint | None":
+    """The address that this machine would use to send to a peer, with a port; nothing is sent."""
+    family = _socket.AF_INET if remote.ip.version == 4 else _socket.AF_INET6
+    try:
+        sock = _socket.socket(family, _socket.SOCK_DGRAM)
+    except OSError:
+        return None
+    try:
+        sock.connect((str(remote.ip), remote.port or port))
+        return Endpoint(sock.getsockname()[0], port)
+    except OSError:
+        return None
+    finally:
+        sock.close()
+
+
+class _Process:
+    """One process, through its folder in /proc. A context manager."""
+
+    def __init__(self, pid: int, folder: int) -> None:
+        self.pid = pid
+        self.folder = folder
+        self.links: dict[int, str] = {}
+        self.readable = True
+
+    @classmethod
+    def open(cls, pid: int) -> "_Process":
+        """Take hold of a process.
+
+        Raises:
+            OSError: there is none, or it is hidden.
+        """
+        return cls(pid, os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+
+    def __enter__(self) -> "_Process":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        os.close(self.folder)
+
+    def link(self, fd: int) -> str:
+        """What one descriptor is, as /proc calls it; empty where it is closed.
+
+        Raises:
+            OSError: its descriptors cannot be read.
+        """
+        try:
+            return os.readlink(f"fd/{fd}", dir_fd=self.folder)
+        except FileNotFoundError:
+            return ""
+
+    def read_links(self, most: int) -> None:
+        """Read all descriptors.
+
+        Raises:
+            OSError: they cannot be read.
+            TooManyError: there are more than ``most``.
+        """
+        fd = os.open("fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.folder)
+        try:
+            names = os.listdir(fd)
+            if len(names) > most:
+                raise TooManyError
+            for name in names:
+                try:
+                    self.links[int(name)] = os.readlink(name, dir_fd=fd)
+                except FileNotFoundError:  # closed meanwhile
+                    continue
+        finally:
+            os.close(fd)
+
+    def opened_for(self, fd: int, mode: str) -> bool:
+        """Whether a descriptor can be read from (r) or written to (w)."""
+        try:
+            bits = os.stat(f"fd/{fd}", dir_fd=self.folder, follow_symlinks=False).st_mode
+        except OSError:
+            return False
+        return bool(bits & (0o400 if mode == "r" else 0o200))
+
+    def text(self, name: str) -> bytes:
+        """The start of one of its files; empty where that cannot be read."""
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.folder)
+        except OSError:
+            return b""
+        try:
+            return os.read(fd, 1 << 16)
+        except OSError:
+            return b""
+        finally:
+            os.close(fd)
+
+    @property
+    def name(self) -> str:
+        return self.text("comm").decode("utf-8", "surrogateescape").rstrip("\n")
+
+    @property
+    def acts_as(self) -> "int | None":
+        """Its effective user id; the owner of its folder is root where it is protected."""
+        for line in self.text("status").split(b"\n"):
+            if line.startswith(b"Uid:"):
+                return int(line.split()[2])
+        return None
+
+    @property
+    def parent(self) -> int:
+        """Its parent's process id, 0 where it has none."""
+        # "pid (name) state ppid …": the name may hold anything, parentheses too.
+        words = self.text("stat").rpartition(b")")[2].split()
+        return int(words[1]) if len(words) > 1 else 0
+
+    @property
+    def children(self) -> "list[int]":
+        try:
+            fd = os.open("task", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.folder)
+        except OSError:
+            return []
+        try:
+            threads = os.listdir(fd)
+        except OSError:
+            return []
+        finally:
+            os.close(fd)
+        return [
+            int(word) for thread in threads[:MOST_PROCESSES] for word in self.text(f"task/{thread}/children").split()
+        ]
+
+    @property
+    def namespace(self) -> str:
+        """The name of its network namespace; empty where that cannot be read."""
+        try:
+            return os.readlink("ns/net", dir_fd=self.folder)
+        except OSError:
+            return ""
+
+    def inodes(self) -> "set[int]":
+        """The sockets that it holds."""
+        return {int(link[8:-1]) for link in self.links.values() if link.startswith("socket:[")}
+
+
+class _Search:
+    """One search: the processes in reach, what they hold, and what the kernel says about their sockets."""
+
+    def __init__(self, own: _Process, claims: "list[tuple[Endpoint, Endpoint | None]]") -> None:
+        self.own = own
+        self._parent = own.parent
+        self.claims = claims
+        self.claimed = bool(claims)
+        self._processes: dict[int, _Process] = {}
+        self._closed: list[_Process] = []
+        """Processes whose descriptors cannot be read, the nearest first."""
+        self._left = MOST_DESCRIPTORS
+        self._incomplete = False
+        self._table: SocketTable | None = None
+        self._table_is_forbidden = False
+        self._sockets: Sockets = {}
+        self._listeners: dict[int, list[Endpoint]] = {}
+        self._others: set[int] = set()  # inodes that are not INET sockets with a peer
+
+    def __enter__(self) -> "_Search":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for process in self._processes.values():
+            os.close(process.folder)
+        if self._table is not None:
+            self._table.__exit__()
+
+    # -- the processes --
+
+    def gather(self) -> None:
+        """Take hold of children, ancestors, and children of ancestors, the nearest first."""
+        for pid in self.own.children[:MOST_PROCESSES]:
+            self._add(pid)
+        ancestors: list[_Process] = []
+        pid = self._parent
+        while pid and len(ancestors) < MOST_ANCESTORS:
+            ancestor = self._add(pid)
+            if ancestor is None:
+                break
+            ancestors.append(ancestor)
+            pid = ancestor.parent
+        left = MOST_PROCESSES
+        for ancestor in ancestors:
+            for pid in ancestor.children:
+                if pid in self._processes or pid == self.own.pid:
+                    continue
+                if not left:
+                    self._incomplete = True
+                    return
+                left -= 1
+                self._add(pid)
+
+    def _add(self, pid: int) -> "_Process | None":
+        if pid in self._processes:
+            return self._processes[pid]
+        try:
+            process = _Process.open(pid)
+        except OSError:  # it has gone, or /proc hides it
+            return None
+        self._processes[pid] = process
+        try:
+            process.read_links(self._left)
+            self._left -= len(process.links)
+        except FileNotFoundError:  # it has gone meanwhile
+            process.links.clear()
+        except (OSError, TooManyError):
+            process.links.clear()
+            process.readable = False
+            self._closed.append(process)
+        return process
+
+    # -- what leads where --
+
+    def other_end(self, link: str, mode: str) -> "End | None":
+        """What the process at the other end of a descriptor holds; None where that is not another process's.
+
+        Raises:
+            OSError: the kernel does not tell.
+        """
+        if link.startswith("pipe:["):
+            return link, mode
+        if link.startswith("socket:["):
+            table = self._open_table()
+            peer = table.unix_peer(int(link[8:-1])) if table is not None else None
+            return (f"socket:[{peer}]", "") if peer else None
+        return (link, "") if link.startswith(_TERMINAL) and link != "/dev/pts/ptmx" else None
+
+    def holders(self, end: "End") -> "list[_Process]":
+        """The processes that hold this end."""
+        name, mode = end
+        if name.startswith(_TERMINAL):
+            number = name.removeprefix(_TERMINAL).encode()
+            return [
+                process
+                for process in self._processes.values()
+                if any(
+                    b"tty-index:\t%b\n" % number in process.text(f"fdinfo/{fd}")
+                    for fd, link in process.links.items()
+                    if link in _MULTIPLEXERS
+                )
+            ]
+        return [
+            process
+            for process in self._processes.values()
+            if any(link == name and (not mode or process.opened_for(fd, mode)) for fd, link in process.links.items())
+        ]
+
+    # -- the witness --
+
+    def relay(self, end: "End", back: "End | None") -> Relay:
+        """The relay at this end of the program's input, and whether its output leads there, too.
+
+        Raises:
+            OSError: the kernel does not tell what is connected to what.
+            TooManyError: there is too much to look at.
+        """
+        self.gather()
+        holder, sockets, obstacle = self._follow(end, MOST_HOPS)
+        if holder is None and obstacle is None and back is not None and self.claimed:
+            # A caller who has said all may have made the relay close this end already; the other way is still open.
+            holder, sockets, obstacle = self._follow(back, MOST_HOPS)
+            back = None
+        if holder is None or obstacle is not None:
+            return self._no_witness(holder, obstacle or "not-found")
+        both = False
+        if back is not None:
+            there, other_sockets, other_obstacle = self._follow(back, MOST_HOPS)
+            both = other_obstacle is None and there is holder and other_sockets == sockets
+        found = tuple(sockets.values())
+        # Where a variable names the peer, that is not asked.
+        unnamed = both and all(found[0].peername != remote for remote, _ in self.claims)
+        here = found[0].sockname
+        accepted = unnamed and found[0].type == "stream" and isinstance(here, Endpoint) and self._listens(holder, here)
+        return Relay(holder.pid, holder.name, found, user=holder.acts_as, both=both, accepted=accepted)
+
+    def _follow(self, end: "End", hops: int) -> "tuple[_Process | None, Sockets, str | None]":
+        """The process with the connection, its sockets, and why it cannot be a witness."""
+        holders = self.holders(end)
+        if not holders:
+            return None, {}, None
+        answers = [self._sockets_behind(holder, end, hops) for holder in holders]
+        for answer in answers:
+            if answer[2] is not None:
+                return answer
+        peers = {socket.peername for _, sockets, _ in answers for socket in sockets.values()}
+        if len(peers) > 1:
+            return answers[0][0], {}, "disagreement"
+        if self._incomplete and holders[0].parent != self.own.pid:
+            return answers[0][0], {}, "too-many"  # who else holds it has not been looked at
+        return answers[0]
+
+    def _sockets_behind(self, holder: _Process, end: "End", hops: int) -> "tuple[_Process | None, Sockets, str | None]":
+        sockets = self._connected(holder)
+        if sockets:
+            alike = len({socket.peername for socket in sockets.values()}) == 1
+            return holder, sockets, None if alike else "several-peers"
+        # Its own connection may be a pipe, of another relay: recordio below s6-tlsd.
+        before = self.other_end(holder.links.get(0, ""), end[1] or "w")
+        if before is None or before == end or hops <= 1:
+            return holder, {}, "no-socket"
+        found = self._follow(before, hops - 1)
+        return (holder, {}, "no-socket") if found[0] is None and not self._closed else found
+
+    def _no_witness(self, holder: "_Process | None", obstacle: str) -> Relay:
+        if obstacle == "not-found":
+            # Who could it have been? A child, the parent, or one of its children; no further, since the first process
+            # of a machine is an ancestor of all and seldom to be looked at.
+            for process in self._closed:
+                if process.pid == self._parent or process.parent in (self.own.pid, self._parent):
+                    own_user = process.acts_as == os.geteuid()
+                    holder, obstacle = process, "protected" if own_user else "unreadable"
+                    break
+            else:
+                obstacle = "too-many" if self._incomplete else obstacle
+        if holder is None:
+            return Relay(0, "", obstacle=obstacle)
+        return Relay(holder.pid, holder.name, user=holder.acts_as, obstacle=obstacle)
+
+    # -- sockets --
+
+    def _open_table(self) -> "SocketTable | None":
+        if self._table is None and not self._table_is_forbidden:
+            try:
+                self._table = SocketTable()
+            except OSError:
+                self._table_is_forbidden = True
+        return self._table
+
+    def _connected(self, holder: _Process) -> "Sockets":
+        """The connected INET sockets of a process, by inode.
+
+        Raises:
+            OSError: the kernel does not tell.
+            TooManyError: there are too many to look through.
+        """
+        wanted = holder.inodes()
+        if wanted - self._sockets.keys() - self._others:
+            self._look_up(wanted, holder)
+        return {inode: self._sockets[inode] for inode in sorted(wanted) if inode in self._sockets}
+
+    def _look_up(self, wanted: "set[int]", holder: _Process) -> None:
+        table = self._open_table() if holder.namespace in ("", self.own.namespace) else None
+        try:
+            if table is not None:
+                self._ask(table, wanted)
+                return
+        except OSError:
+            self._table_is_forbidden = True
+        # Another network namespace, or no netlink.
+        for inode, found in read_tables(holder.folder):
+            if found.listening:
+                assert isinstance(found.sockname, Endpoint)  # noqa: S101 - INET sockets have one
+                self._listeners.setdefault(holder.pid, []).append(found.sockname)
+            elif inode in wanted:
+                self._sockets[inode] = found
+        self._others |= wanted - self._sockets.keys()
+
+    def _ask(self, table: SocketTable, wanted: "set[int]") -> None:
+        unknown = set(wanted) - self._sockets.keys() - self._others
+
+        def take(sockets: "Iterable[tuple[int, Descriptor]]") -> None:
+            self._sockets.update((inode, socket) for inode, socket in sockets if inode in unknown)
+            unknown.difference_update(self._sockets)
+
+        # First the connections that variables name, one by one.
+        for remote, local in self.claims:
+            if unknown and remote.port and local is not None and local.port:
+                take(table.find(remote, local))
+        for remote, _ in self.claims:
+            for kind in KINDS:
+                if unknown and (remote.ip.version == 4 or kind[0] != _socket.AF_INET):
+                    take(table.connected(kind, unknown, remote))
+        if len(unknown) <= _MOST_UNIX:
+            others = {inode for inode in unknown if table.unix_peer(inode) is not None}
+            self._others |= others
+            unknown -= others
+        for kind in KINDS if unknown else ():
+            take(table.connected(kind, unknown))
+        self._others |= unknown
+
+    def _listens(self, holder: _Process, here: Endpoint) -> bool:
+        listeners = self._listeners.get(holder.pid)
+        if listeners is None:
+            table = self._open_table()
+            try:
+                return table is not None and table.listens(here)
+            except OSError:
+                return False
+        return any(end.port == here.port and (not int(end.ip) or end.ip == here.ip) for end in listeners)
