@@ -11,7 +11,6 @@ from ucspi_env._model import Value
 from ucspi_env._variables import (
     ADDR,
     HOST,
-    HOST_ONLY,
     IPC_NAMES,
     NCAT,
     PROXY_PEER,
@@ -25,14 +24,13 @@ from ucspi_env._variables import (
     TRUST,
     UDPADDR,
     UNIX_NAMES,
+    Family,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
-
-    from ucspi_env._variables import Family
 
 __all__ = ["DECISIVE", "PEER_VARIABLES", "Dialect", "Spelling", "dialect", "dialects", "without_socat"]
 
@@ -145,6 +143,7 @@ class Dialect(Value):
         return dialect, (self.name,)
 
 
+_HOST_ONLY = Family("REMOTE_HOST", "REMOTE_HOST")  # xinetd's; stunnel writes both, and nothing else tells them apart
 _PLAIN = Spelling()
 _ZONED = Spelling(zone=True)
 _DJB = Spelling(v6="djb")
@@ -291,7 +290,7 @@ _TABLE = (
         "xinetd",
         "xinetd 2.3.15",
         "One variable, REMOTE_HOST, with the address. No port. Mapped for IPv4 peers of a dual-stack service.",
-        (HOST_ONLY, _ZONED),
+        (_HOST_ONLY, _ZONED),
     ),
     Dialect(
         "stunnel",

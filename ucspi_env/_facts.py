@@ -82,10 +82,9 @@ class Facts(Value):
         grandparent: its parent's parent's, or None: socat's where a shell, or its own fork for one, is in between.
         duplicates: names that are more than once in the raw environment, with their values in order.
         relay: the process at the other end of a connection that is a pipe, a socket pair or a terminal; else None.
-        user: the effective user id of this process, where there is a relay; else None.
     """
 
-    __slots__ = ("descriptors", "duplicates", "fd", "grandparent", "pid", "ppid", "relay", "user")
+    __slots__ = ("descriptors", "duplicates", "fd", "grandparent", "pid", "ppid", "relay")
     fd: int
     descriptors: "tuple[tuple[int, Descriptor], ...]"
     pid: "int | None"
@@ -93,7 +92,6 @@ class Facts(Value):
     grandparent: "int | None"
     duplicates: "tuple[tuple[str, tuple[str, ...]], ...]"
     relay: "Relay | None"
-    user: "int | None"
 
     def __init__(
         self,
@@ -105,7 +103,6 @@ class Facts(Value):
         grandparent: "int | None" = None,
         duplicates: "Mapping[str, tuple[str, ...]] | tuple[tuple[str, tuple[str, ...]], ...]" = (),
         relay: "Relay | None" = None,
-        user: "int | None" = None,
     ) -> None:
         self._set(
             fd=fd,
@@ -115,7 +112,6 @@ class Facts(Value):
             grandparent=grandparent,
             duplicates=tuple((name, tuple(values)) for name, values in dict(duplicates).items()),
             relay=relay,
-            user=user,
         )
 
     def descriptor(self, fd: int) -> "Descriptor | None":
@@ -187,7 +183,6 @@ class Facts(Value):
             grandparent=_procfs.parent_of(ppid),
             duplicates=_procfs.duplicate_names(),
             relay=relay,
-            user=None if relay is None else os.geteuid(),
         )
 
 

@@ -184,8 +184,8 @@ def tls_unconfirmed(environ: Environ, name: str, dialect: str) -> Problem:
     )
 
 
-def relay_unproved(relay: Relay, user: int | None) -> Problem:
-    """The process at the other end of the pipe could not be a witness; ``user``: who asks."""
+def relay_unproved(relay: Relay) -> Problem:
+    """The process at the other end of the pipe could not be a witness."""
     who = f"process {relay.pid} ({shown(relay.name)[1:-1]})"
     what, hint = {
         "not-found": (
@@ -193,8 +193,8 @@ def relay_unproved(relay: Relay, user: int | None) -> Problem:
             "use a relay that is the program's child, one of its ancestors or a child of these, and mount /proc",
         ),
         "unreadable": (
-            f"{who} may be the relay, but runs as user {relay.user} and its descriptors cannot be read by user {user}",
-            f"start the relay as user {user} too, for example: setuidgid USER {relay.name} PROGRAM",
+            f"{who} may be the relay, but runs as user {relay.user}: user {relay.asker} cannot look at its descriptors",
+            f"start the relay as user {relay.asker} too, for example: setuidgid USER {relay.name} PROGRAM",
         ),
         "protected": (
             f"{who} may be the relay, but its descriptors cannot be read: it has changed its user, or is protected",
@@ -212,6 +212,10 @@ def relay_unproved(relay: Relay, user: int | None) -> Problem:
             "several processes hold the other end of descriptor 0, with connections to different peers",
             "have the relay alone hold that end (close it in other processes)",
         ),
+        None: (
+            f"{who} has a connection, but not with this peer, and may have dialled it",
+            "have the super-server set the variables of this connection, or start it with a clean environment (env -i)",
+        ),
         "too-many": (
             "there are more processes, descriptors or sockets than this is willing to look at",
             "use a relay that is the program's parent or child, with few descriptors",
@@ -220,7 +224,7 @@ def relay_unproved(relay: Relay, user: int | None) -> Problem:
             "the kernel does not tell what the sockets of other processes are connected to",
             "let the program use netlink (systemd: RestrictAddressFamilies=AF_NETLINK) or mount /proc",
         ),
-    }[relay.obstacle or "not-found"]
+    }[relay.obstacle]
     return Problem("relay-unproved", "notice", None, None, what, hint)
 
 

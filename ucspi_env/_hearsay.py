@@ -1,18 +1,23 @@
 """Steps 4 to 6 of `ucspi_env._identify`: who is calling where no connected INET socket says it. Pure.
 
+And the rarer cases of step 1: a rule, stunnel's pair, another process's socket.
+
 What is left are credentials, sockets that others hold for the program, and claims that nothing proves. Imported
 then only, since the usual server has its caller's socket on descriptor 0.
 """
 
 from ucspi_env._model import Connection, Endpoint
-from ucspi_env._variables import ADDR, NCAT, PROXY_PEER, SOCAT, SSH, TCP, TCP6, UDPADDR, socat_families
+from ucspi_env._variables import ADDR, HOST, NCAT, PROXY_PEER, RULE_PEER, SOCAT, SSH, TCP, TCP6, UDPADDR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ucspi_env._facts import Descriptor
+    from ucspi_env._facts import Descriptor, Facts
     from ucspi_env._identify import Case
     from ucspi_env._model import Evidence, Transport
+    from ucspi_env._relay import Relay
     from ucspi_env._variables import Claim, Family
+
+_FIRST_EPHEMERAL = 1024  # no system gives out a lower port where none is asked for
 
 
 def decide(case: "Case", socket: "Descriptor | None") -> "Connection":
@@ -105,8 +110,101 @@ def _by_relay(case: "Case") -> "Connection | None":
     if any(claim.remote is not None for claim in case.claims.values()):
         from ucspi_env import _findings
 
-        case.problems.append(_findings.relay_unproved(relay, case.facts.user))
+        case.problems.append(_findings.relay_unproved(relay))
     return None
+
+
+def login(case: "Case", relay: "Relay", peer: "Endpoint", here: "Endpoint | None") -> "Connection | None":
+    """SSH_CONNECTION where the relay has that connection: it is the login's own sshd. Not for people at terminals."""
+    claim = case.claims.get(SSH.name)
+    if claim is None or not claim.agrees_with(peer) or _interactive(case):
+        return None
+    from ucspi_env import _findings
+
+    case.problems.append(_findings.ssh_session(case.environ, peer))
+    return case.answer(claim, "relay", "tcp", kernel=(peer, here), tls=False, relay=relay)
+
+
+def may_have_dialled(case: "Case", relay: "Relay") -> bool:
+    """Whether the relay's connection need not be this program's: it may have dialled it, as a fetcher does."""
+    if relay.both and relay.accepted:
+        return False
+    if any(claim.remote is not None for claim in case.claims.values()):
+        from ucspi_env import _findings
+
+        case.problems.append(_findings.relay_unproved(relay))
+    return True
+
+
+def by_rule(
+    case: "Case",
+    tcp: "Claim",
+    peer: "Endpoint",
+    here: "Endpoint | None",
+    transport: "Transport",
+    relay: "Relay | None",
+) -> "Connection | None":
+    """A rule has replaced TCPREMOTEIP: our mark says so, or all the rest in the TCP variables is this connection's.
+
+    TCPLOCALPORT is read on its own, since s6 keeps the listener's 0.0.0.0 beside it, which does not make a local
+    endpoint. Without the mark stale variables look the same, where a caller picks the port that they have.
+    """
+    assert tcp.remote is not None  # noqa: S101 - callers choose usable claims
+    marked = case.marked(RULE_PEER, peer)
+    fits = (
+        here is not None
+        and tcp.remote.port == peer.port
+        and case.environ.get("TCPLOCALPORT") == str(here.port)
+        and (tcp.local is None or tcp.local.ip == here.ip)
+    )
+    if not (marked or fits):
+        return None
+    from ucspi_env import _findings
+
+    vouched = marked or "rules" in case.words
+    case.problems.append(_findings.operator_rule(case.environ, peer, tcp.remote, vouched=vouched))
+    return case.answer(tcp, "operator", transport, kernel=(peer, here), tls=False, relay=relay, vouched=vouched)
+
+
+def stunnel(case: "Case", peer: "Endpoint", here: "Endpoint | None") -> "Connection | None":
+    """REMOTE_HOST and REMOTE_PORT beside a loopback pair that they do not name: stunnel's own socket pair.
+
+    A genuine local caller of an inetd that inherited these two looks the same, so the answer never comes without a
+    problem, unless the names are there twice: stunnel puts its own before inherited ones, which nothing else does.
+    """
+    claim = case.claims.get(HOST.name)
+    if here is None or claim is None or claim.remote is None or claim.remote.port is None:
+        return None
+    ends = (peer, here)
+    if any(str(end.ip) != "127.0.0.1" or (end.port or 0) < _FIRST_EPHEMERAL for end in ends):
+        return None
+    vouched = "stunnel" in case.words
+    evidence: Evidence = "operator" if vouched else "proof"
+    if HOST.remote_ip not in (name for name, _ in case.facts.duplicates):
+        others = [other for other in case.claims.values() if other is not claim]
+        contradicted = any(other.family is ADDR or not other.agrees_with(claim.remote) for other in others)
+        from ucspi_env import _findings
+
+        case.problems.append(
+            _findings.stunnel_or_stale(case.environ, case.facts.fd, claim.remote, contradicted=contradicted)
+        )
+        if contradicted and not vouched:
+            evidence = "unconfirmed"
+    return case.answer(claim, evidence, "tcp", dialect="stunnel", vouched=vouched)
+
+
+def appended(facts: "Facts") -> "dict[str, str]":
+    """What a PROXY wrapper added behind variables of the same names, as ucspi-pp does.
+
+    Only its user knows that there is one (``trust="proxy"``); all others read the first of each.
+    """
+    return {name: values[-1] for name, values in facts.duplicates if name in TCP.names}
+
+
+def _interactive(case: "Case") -> bool:
+    """Whether the program reads from a terminal or a device."""
+    descriptor = case.facts.descriptor(case.facts.fd)
+    return descriptor is not None and descriptor.kind == "chr"
 
 
 def _by_proxy_word(case: "Case") -> "Connection | None":
@@ -119,10 +217,10 @@ def _by_proxy_word(case: "Case") -> "Connection | None":
 def _by_socat_word(case: "Case") -> "Connection | None":
     """A socat that the operator named; not against the word of a relay's socket."""
     relay = case.facts.relay
-    if relay is not None and relay.obstacle is None:
+    if not case.words or (relay is not None and relay.obstacle is None):
         return None
-    for family in socat_families(case.words):
-        claim = case.claims.get(family.name)
+    for name in _named_socats(case):
+        claim = case.claims.get(name)
         if claim is not None and claim.remote is not None:
             return case.answer(claim, "operator", "tcp", vouched=True)
     return None
@@ -207,15 +305,10 @@ def _transport(case: "Case", family: "Family") -> "Transport":
     return "udp" if udp else "tcp"
 
 
-def _interactive(case: "Case") -> bool:
-    descriptor = case.facts.descriptor(case.facts.fd)
-    return descriptor is not None and descriptor.kind == "chr"
-
-
 def _order(case: "Case") -> "tuple[str, ...]":
     """Names of families in the order of belief, where nothing is proved."""
     proto = case.environ.get("PROTO") or ""
-    others = tuple(family.name for family in socat_families(case.words))
+    others = _named_socats(case)
     rest = ("TCPADDR", "TCP", "TCP6", "NCAT", SOCAT.name, *others, "REMOTE_HOST", "REMOTE_ADDR", "SSL", "UDPADDR")
     if proto.startswith("SSL"):
         rest = ("SSL", *rest)
@@ -223,6 +316,15 @@ def _order(case: "Case") -> "tuple[str, ...]":
         rest = ("UDPADDR", *rest)
     # Not a proof, but more than the others have: an inherited set rarely comes with a process id of ours.
     return (SOCAT.name, *rest) if _is_ours(case, case.environ.get("SOCAT_PID")) else rest
+
+
+def _named_socats(case: "Case") -> "tuple[str, ...]":
+    """The families of the socats that the operator named."""
+    if not case.words:
+        return ()
+    from ucspi_env._trust import socat_families
+
+    return tuple(family.name for family in socat_families(case.words))
 
 
 def _socat_path(case: "Case") -> "Connection | None":

@@ -30,7 +30,6 @@ from ucspi_env._variables import (
     HOST,
     NCAT,
     PROXY_PEER,
-    RULE_PEER,
     SOCAT,
     SSH,
     SSL,
@@ -52,7 +51,6 @@ if TYPE_CHECKING:
     from ucspi_env._variables import Claim, Family
 
 _FIRST_HANDED_OVER = 3  # SD_LISTEN_FDS_START
-_FIRST_EPHEMERAL = 1024  # no system gives out a lower port where none is asked for
 _NO_WORDS: "frozenset[str]" = frozenset()
 
 
@@ -78,7 +76,7 @@ def identify(environ: "Mapping[str, str]", facts: "Facts", *, trust: "str | None
     words, unknown = _NO_WORDS, None
     text = environ.get(TRUST) if trust is None else trust
     if text and text != "kernel":
-        from ucspi_env._variables import trusted_words
+        from ucspi_env._trust import trusted_words
 
         words, unknown = trusted_words(text)
         if unknown is not None and trust is not None:
@@ -99,7 +97,11 @@ class Case:
         self.facts = facts
         self.words = words
         self.proxied = proxied = "proxy" in words
-        self.appended = _appended(facts) if proxied and facts.duplicates else {}
+        self.appended: dict[str, str] = {}
+        if proxied and facts.duplicates:
+            from ucspi_env import _hearsay
+
+            self.appended = _hearsay.appended(facts)
         self.environ = environ = {**environ, **self.appended} if self.appended else environ
         self.problems: list[Problem] = []
         self.claims: dict[str, Claim] = {}
@@ -160,74 +162,37 @@ class Case:
                 return self.answer(tcp, "proxy", transport, dialect="proxy", relay=relay)
             if self.proxied and not tcp.agrees_with(peer):
                 return self.answer(tcp, "proxy", transport, contradictions=False, relay=relay)
-            marked = tcp.remote.ip != peer.ip and self.marked(RULE_PEER, peer)
-            if marked or (tcp.remote.ip != peer.ip and here is not None and self.same_ports(tcp, peer, here)):
-                from ucspi_env import _findings
+            if tcp.remote.ip != peer.ip:
+                from ucspi_env import _hearsay
 
-                vouched = marked or "rules" in self.words
-                self.problems.append(_findings.operator_rule(self.environ, peer, tcp.remote, vouched=vouched))
-                return self.answer(
-                    tcp, "operator", transport, kernel=(peer, here), tls=False, relay=relay, vouched=vouched
-                )
+                ruled = _hearsay.by_rule(self, tcp, peer, here, transport, relay)
+                if ruled is not None:
+                    return ruled
         elif self.proxied or self.marked(PROXY_PEER, peer):
             from ucspi_env import _findings
 
             self.problems.append(_findings.missing_caller(self.environ, peer))
+        evidence: Evidence = "confirmed" if relay is None else "relay"
         for claim in self.claims.values():
-            # A login's variables are inherited by all that it starts; they count where the relay is that sshd.
-            if claim.agrees_with(peer) and (claim.family is not SSH or relay is not None):
-                evidence: Evidence = "confirmed" if relay is None else "relay"
+            # A login's variables are inherited by all that it starts.
+            if claim.agrees_with(peer) and claim.family is not SSH:
                 return self.answer(claim, evidence, transport, kernel=(peer, here), tls=False, relay=relay)
-        if relay is None:
-            stunnel = self.stunnel(peer, here)
-            if stunnel is not None:
-                return stunnel
+        if relay is not None or HOST.name in self.claims:
+            from ucspi_env import _hearsay
+
+            if relay is None:
+                found = _hearsay.stunnel(self, peer, here)
+            else:
+                found = _hearsay.login(self, relay, peer, here)
+                if found is None and _hearsay.may_have_dialled(self, relay):
+                    return None
+            if found is not None:
+                return found
         for claim in self.claims.values():
             if claim.family is not SSH:
                 self.contradicted(claim, f"the kernel says {peer}")
-        if relay is not None and not (relay.both and relay.accepted):
-            return None
-        return self.conclude(
-            peer, here, kernel_dialect, "kernel" if relay is None else "relay", transport, tls=False, relay=relay
-        )
-
-    def same_ports(self, tcp: "Claim", peer: "Endpoint", here: "Endpoint") -> bool:
-        """Whether all but the caller's address in the TCP variables is this connection's: then a rule replaced that.
-
-        TCPLOCALPORT is read on its own, since s6 keeps the listener's 0.0.0.0 beside it, which makes no local endpoint.
-        """
-        assert tcp.remote is not None  # noqa: S101 - callers choose usable claims
-        return (
-            tcp.remote.port == peer.port
-            and self.environ.get("TCPLOCALPORT") == str(here.port)
-            and (tcp.local is None or tcp.local.ip == here.ip)
-        )
-
-    def stunnel(self, peer: "Endpoint", here: "Endpoint | None") -> "Connection | None":
-        """REMOTE_HOST and REMOTE_PORT beside a loopback pair that they do not name: stunnel's own socket pair.
-
-        A genuine local caller of an inetd that inherited these two looks the same, so the answer never comes without a
-        problem, unless the names stand twice: stunnel puts its own before inherited ones, which nobody else does.
-        """
-        claim = self.claims.get(HOST.name)
-        if here is None or claim is None or claim.remote is None or claim.remote.port is None:
-            return None
-        ends = (peer, here)
-        if any(str(end.ip) != "127.0.0.1" or (end.port or 0) < _FIRST_EPHEMERAL for end in ends):
-            return None
-        vouched = "stunnel" in self.words
-        evidence: Evidence = "operator" if vouched else "proof"
-        if HOST.remote_ip not in (name for name, _ in self.facts.duplicates):
-            others = [other for other in self.claims.values() if other is not claim]
-            contradicted = any(other.family is ADDR or not other.agrees_with(claim.remote) for other in others)
-            from ucspi_env import _findings
-
-            self.problems.append(
-                _findings.stunnel_or_stale(self.environ, self.facts.fd, claim.remote, contradicted=contradicted)
-            )
-            if contradicted and not vouched:
-                evidence = "unconfirmed"
-        return self.answer(claim, evidence, "tcp", dialect="stunnel", vouched=vouched)
+        evidence = "kernel" if relay is None else "relay"
+        return self.conclude(peer, here, kernel_dialect, evidence, transport, tls=False, relay=relay)
 
     def refuse_unconnected(self, fd: int) -> None:
         """Step 2: raise for a socket that has no peer yet; variables do not count beside it."""
@@ -373,14 +338,6 @@ class Case:
             return False
 
 
-def _appended(facts: "Facts") -> "dict[str, str]":
-    """What a PROXY wrapper added behind variables of the same names, as ucspi-pp does.
-
-    Only its user knows that there is one (``trust="proxy"``); everybody else reads the first of each.
-    """
-    return {name: values[-1] for name, values in facts.duplicates if name in TCP.names}
-
-
 def _families(environ: "Mapping[str, str]", words: "frozenset[str]") -> "list[Family]":
     """The families to read, the most telling first. No name is searched for: clients can choose names."""
     found: list[Family] = []
@@ -394,7 +351,7 @@ def _families(environ: "Mapping[str, str]", words: "frozenset[str]") -> "list[Fa
         found.append(SSL)
     found += (ADDR, HOST, NCAT, SOCAT)
     if words:
-        from ucspi_env._variables import socat_families
+        from ucspi_env._trust import socat_families
 
         found += [family for family in socat_families(words) if family is not SOCAT]
     found.append(SSH)

@@ -25,10 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import TypeAlias
 
+    from ucspi_env._variables import Family
+
     Sockets: TypeAlias = dict[int, Descriptor]
     End: TypeAlias = tuple[str, str]
     """The other end of a descriptor: what it is called in /proc, and what its holder must be able to do, r or w."""
 
+_FAMILIES = (TCP, TCP6, TCPADDR, UDPADDR, SSL, ADDR, HOST, NCAT, SOCAT)
 MOST_HOPS = 4
 MOST_ANCESTORS = 16
 MOST_PROCESSES = 64
@@ -48,6 +51,7 @@ class Relay(Value):
         pid: its process id; 0 where no process was found.
         name: its name (``comm`` in ``proc(5)``).
         user: its effective user id, or None.
+        asker: the effective user id of the program itself.
         sockets: its connected INET sockets; all have the same peer where ``obstacle`` is None.
         both: whether the program's output leads to it as well as the input comes from it.
         accepted: whether the connection is known to have been accepted, not dialled: its local port is a listener's.
@@ -57,10 +61,11 @@ class Relay(Value):
             ``"too-many"``, ``"no-kernel"``.
     """
 
-    __slots__ = ("accepted", "both", "name", "obstacle", "pid", "sockets", "user")
+    __slots__ = ("accepted", "asker", "both", "name", "obstacle", "pid", "sockets", "user")
     pid: int
     name: str
     user: "int | None"
+    asker: "int | None"
     sockets: "tuple[Descriptor, ...]"
     both: bool
     accepted: bool
@@ -73,6 +78,7 @@ class Relay(Value):
         sockets: "Iterable[Descriptor]" = (),
         *,
         user: "int | None" = None,
+        asker: "int | None" = None,
         both: bool = False,
         accepted: bool = False,
         obstacle: "str | None" = None,
@@ -80,7 +86,16 @@ class Relay(Value):
         found = tuple(sockets)
         if obstacle is None and len({socket.peername for socket in found}) != 1:
             obstacle = "several-peers" if found else "no-socket"
-        self._set(pid=pid, name=name, user=user, sockets=found, both=both, accepted=accepted, obstacle=obstacle)
+        self._set(
+            pid=pid,
+            name=name,
+            user=user,
+            asker=asker,
+            sockets=found,
+            both=both,
+            accepted=accepted,
+            obstacle=obstacle,
+        )
 
     @property
     def takes_tls_off(self) -> bool:
@@ -102,24 +117,33 @@ def find(fd: int, environ: "Mapping[str, str]") -> "Relay | None":
         own = _Process.open(os.getpid())
     except OSError:
         return None
-    with own, _Search(own, list(_claimed(environ))) as search:
+    with own:
         try:
             reading, writing = own.link(fd), own.link(fd + 1)
         except OSError:
             return None
-        end = search.other_end(reading, "w")
-        if end is None or (end[0].startswith(_TERMINAL) and not search.claimed):
-            return None  # every login has a terminal, and a process with a connection at its other end
-        try:
-            return search.relay(end, search.other_end(writing, "r") if writing else None)
-        except (TooManyError, OSError) as error:
-            obstacle = "too-many" if isinstance(error, TooManyError) else "no-kernel"
-            return Relay(0, "", obstacle=obstacle)
+        # Every login has a terminal, and a process with a connection at its other end: that is not a super-server.
+        terminal = reading.startswith(_TERMINAL)
+        claims = list(_claimed(environ, _FAMILIES if terminal else (*_FAMILIES, SSH)))
+        if terminal and not claims:
+            return None
+        with _Search(own, claims) as search:
+            try:
+                end = search.other_end(reading, "w")
+                if end is None:
+                    return None
+                return search.relay(end, search.other_end(writing, "r") if writing else None)
+            except TooManyError:
+                return Relay(0, "", obstacle="too-many")
+            except OSError:
+                return Relay(0, "", obstacle="no-kernel")
 
 
-def _claimed(environ: "Mapping[str, str]") -> "Iterator[tuple[Endpoint, Endpoint | None]]":
+def _claimed(
+    environ: "Mapping[str, str]", families: "tuple[Family, ...]"
+) -> "Iterator[tuple[Endpoint, Endpoint | None]]":
     """The peers that variables name, each with the called address and port where these are known or likely."""
-    for family in (TCP, TCP6, TCPADDR, UDPADDR, SSL, ADDR, HOST, NCAT, SOCAT, SSH):
+    for family in families:
         claim = read_claim(family, environ)
         if claim is None or claim.remote is None:
             continue
@@ -283,7 +307,10 @@ class _Search:
         self._closed: list[_Process] = []
         """Processes whose descriptors cannot be read, the nearest first."""
         self._left = MOST_DESCRIPTORS
-        self._incomplete = False
+        self._level: dict[int, int] = {}
+        """How far away a process is: the number of the ancestor that it is, or is a child of; -1 for own children."""
+        self._looked_at = 0
+        """Of so many ancestors, the nearest ones, all children were looked at."""
         self._table: SocketTable | None = None
         self._table_is_forbidden = False
         self._sockets: Sockets = {}
@@ -304,27 +331,27 @@ class _Search:
     def gather(self) -> None:
         """Take hold of children, ancestors, and children of ancestors, the nearest first."""
         for pid in self.own.children[:MOST_PROCESSES]:
-            self._add(pid)
+            self._add(pid, -1)
         ancestors: list[_Process] = []
         pid = self._parent
         while pid and len(ancestors) < MOST_ANCESTORS:
-            ancestor = self._add(pid)
+            ancestor = self._add(pid, len(ancestors))
             if ancestor is None:
                 break
             ancestors.append(ancestor)
             pid = ancestor.parent
         left = MOST_PROCESSES
-        for ancestor in ancestors:
+        for level, ancestor in enumerate(ancestors):
             for pid in ancestor.children:
                 if pid in self._processes or pid == self.own.pid:
                     continue
                 if not left:
-                    self._incomplete = True
                     return
                 left -= 1
-                self._add(pid)
+                self._add(pid, level)
+            self._looked_at = level + 1
 
-    def _add(self, pid: int) -> "_Process | None":
+    def _add(self, pid: int, level: int) -> "_Process | None":
         if pid in self._processes:
             return self._processes[pid]
         try:
@@ -332,6 +359,7 @@ class _Search:
         except OSError:  # it has gone, or /proc hides it
             return None
         self._processes[pid] = process
+        self._level[pid] = level
         try:
             process.read_links(self._left)
             self._left -= len(process.links)
@@ -389,11 +417,10 @@ class _Search:
             TooManyError: there is too much to look at.
         """
         self.gather()
-        holder, sockets, obstacle = self._follow(end, MOST_HOPS)
-        if holder is None and obstacle is None and back is not None and self.claimed:
+        if self.claimed and back is not None and not self.holders(end):
             # A caller who has said all may have made the relay close this end already; the other way is still open.
-            holder, sockets, obstacle = self._follow(back, MOST_HOPS)
-            back = None
+            end, back = back, None
+        holder, sockets, obstacle = self._follow(end, MOST_HOPS)
         if holder is None or obstacle is not None:
             return self._no_witness(holder, obstacle or "not-found")
         both = False
@@ -411,7 +438,7 @@ class _Search:
         """The process with the connection, its sockets, and why it cannot be a witness."""
         holders = self.holders(end)
         if not holders:
-            return None, {}, None
+            return None, {}, "not-found"
         answers = [self._sockets_behind(holder, end, hops) for holder in holders]
         for answer in answers:
             if answer[2] is not None:
@@ -419,7 +446,7 @@ class _Search:
         peers = {socket.peername for _, sockets, _ in answers for socket in sockets.values()}
         if len(peers) > 1:
             return answers[0][0], {}, "disagreement"
-        if self._incomplete and holders[0].parent != self.own.pid:
+        if any(self._level[holder.pid] >= self._looked_at for holder in holders):
             return answers[0][0], {}, "too-many"  # who else holds it has not been looked at
         return answers[0]
 
@@ -433,7 +460,7 @@ class _Search:
         if before is None or before == end or hops <= 1:
             return holder, {}, "no-socket"
         found = self._follow(before, hops - 1)
-        return (holder, {}, "no-socket") if found[0] is None and not self._closed else found
+        return found if found[0] is not None else (holder, {}, "not-found")
 
     def _no_witness(self, holder: "_Process | None", obstacle: str) -> Relay:
         if obstacle == "not-found":
@@ -445,10 +472,10 @@ class _Search:
                     holder, obstacle = process, "protected" if own_user else "unreadable"
                     break
             else:
-                obstacle = "too-many" if self._incomplete else obstacle
+                obstacle = "not-found" if holder is None else "no-socket"
         if holder is None:
             return Relay(0, "", obstacle=obstacle)
-        return Relay(holder.pid, holder.name, user=holder.acts_as, obstacle=obstacle)
+        return Relay(holder.pid, holder.name, user=holder.acts_as, asker=os.geteuid(), obstacle=obstacle)
 
     # -- sockets --
 

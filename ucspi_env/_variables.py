@@ -107,7 +107,6 @@ UDPADDR = Family(
 )
 ADDR = Family("REMOTE_ADDR", "REMOTE_ADDR", "REMOTE_PORT")
 HOST = Family("REMOTE_HOST", "REMOTE_HOST", "REMOTE_PORT")
-HOST_ONLY = Family("REMOTE_HOST", "REMOTE_HOST")  # xinetd's; stunnel writes both, and nothing else tells them apart
 SOCAT = prefixed("SOCAT")
 NCAT = Family("NCAT", "NCAT_REMOTE_ADDR", "NCAT_REMOTE_PORT", local_ip="NCAT_LOCAL_ADDR", local_port="NCAT_LOCAL_PORT")
 # One variable of four words: "client-ip client-port server-ip server-port".
@@ -122,37 +121,7 @@ PROXY_PEER = "UCSPI_PROXY_PEER"
 RULE_PEER = "UCSPI_RULE_PEER"
 """The caller's true ``ip:port``, set by our tcpserver where a rule replaces TCPREMOTEIP."""
 TRUST = "UCSPI_TRUST"
-"""The operator's word about what else to believe: words of `trusted_words`, separated by commas."""
-
-_TRUST_WORDS = ("proxy", "rules", "stunnel")
-_SOCAT_WORD = "socat:"
-_PREFIX = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.+")  # a program's name in upper case
-
-
-def trusted_words(text: str) -> "tuple[frozenset[str], str | None]":
-    """Read a value of ``UCSPI_TRUST`` or of the argument ``trust``.
-
-    Args:
-        text: words separated by commas: ``proxy``, ``rules``, ``stunnel``, ``socat:PREFIX``; ``kernel`` adds nothing.
-
-    Returns:
-        The words, and the first one that has no meaning, or None.
-    """
-    words: set[str] = set()
-    unknown = None
-    for word in map(str.strip, text.split(",")):
-        prefix = word.removeprefix(_SOCAT_WORD)
-        if word in _TRUST_WORDS or (prefix not in (word, "") and _PREFIX.issuperset(prefix)):
-            words.add(word)
-        elif word and word != "kernel" and unknown is None:
-            unknown = word
-    return frozenset(words), unknown
-
-
-def socat_families(words: "frozenset[str]") -> "list[Family]":
-    """The families of socats that the operator named."""
-    prefixes = sorted(word.removeprefix(_SOCAT_WORD) for word in words if word.startswith(_SOCAT_WORD))
-    return [SOCAT if prefix == "SOCAT" else prefixed(prefix) for prefix in prefixes]
+"""The operator's word about what else to believe: words of `ucspi_env._trust`, separated by commas."""
 
 
 class Claim:

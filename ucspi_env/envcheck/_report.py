@@ -7,7 +7,8 @@ from ucspi_env._dialects import DECISIVE, dialect
 from ucspi_env._errors import DialectError, NotUnderSuperServerError, UCSPIError
 from ucspi_env._identify import identify
 from ucspi_env._model import Endpoint
-from ucspi_env._variables import PROXY_PEER, RULE_PEER, TRUST, socat_families, trusted_words
+from ucspi_env._trust import socat_families, trusted_words
+from ucspi_env._variables import PROXY_PEER, RULE_PEER, TRUST
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ SYNOPSIS = f"{NAME} run [--json] [--trust WORDS] [--fd N] -- program [arguments]
 
 def trusted(value: str | None, synopsis: str = SYNOPSIS) -> str | None:
     """Check the value of ``--trust``; None where it was not given."""
-    from ucspi_env._variables import trusted_words
+    from ucspi_env._trust import trusted_words
     from ucspi_env.tools._program import usage
 
     unknown = None if value is None else trusted_words(value)[1]

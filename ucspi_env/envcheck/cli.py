@@ -115,7 +115,7 @@ def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> No
 
 
 def _check_trust(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    from ucspi_env._variables import trusted_words
+    from ucspi_env._trust import trusted_words
 
     unknown = None if value is None else trusted_words(value)[1]
     if unknown is not None:

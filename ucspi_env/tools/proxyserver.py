@@ -44,7 +44,8 @@ from ucspi_env._facts import Facts
 from ucspi_env._findings import unconfirmed
 from ucspi_env._identify import identify
 from ucspi_env._model import Connection, Endpoint
-from ucspi_env._variables import TRUST, trusted_words
+from ucspi_env._trust import trusted_words
+from ucspi_env._variables import TRUST
 from ucspi_env.tools._exec import default_signals, own_environ
 from ucspi_env.tools._program import (
     EXIT_USAGE,
