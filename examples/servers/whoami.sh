@@ -5,7 +5,7 @@
 # Under Debian's tcpserver        tcpserver -RHl0 ::0 7777 ./whoami.sh
 # Under s6                        s6-tcpserver :: 7777 ./whoami.sh
 # Under systemd and inetd         a shell cannot ask the kernel who calls; begin the script with
-#                                 eval "$(ucspi-envcheck shell)" and use $UCSPI_REMOTE_IP: that works everywhere
+#                                 eval "$(ucspi-envcheck shell || echo exit 111)" and use $UCSPI_REMOTE_IP: that works everywhere
 
 # The names that super-servers use, the most common first. An empty variable counts as none.
 ip=${TCPREMOTEIP:-${TCP6REMOTEIP:-${SSLREMOTEIP:-}}}

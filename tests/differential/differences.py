@@ -344,7 +344,8 @@ DIFFERENCES = (
         "ident answers",
         "Any bytes, up to 257, go into `TCPREMOTEINFO`; an error reply is an empty answer, which rules for "
         "`@address` match.",
-        "An error is no answer, and neither is one with bytes that no user name has.",
+        "An error is not an answer; nor is a line with bytes that no user name has, nor one about other ports than the "
+        "question's (RFC 1413, section 5).",
         rows=(
             "tcpserver-environment-remote-info-error-reply",
             "tcpserver-environment-remote-info-strange-bytes",
@@ -563,5 +564,14 @@ DIFFERENCES = (
         "Both are as by default, for them and for their programs: Python ignores both when it starts, and so can no "
         "longer tell whether somebody did before. Other signals stay ignored.",
         rows=("argv0-signals-ignored",),
+    ),
+    Difference(
+        "D14",
+        "a rule that sets TCPREMOTEIP",
+        "Nothing tells the program that the address is a rule's: stale variables look the same.",
+        "`UCSPI_RULE_PEER` has the caller's true address and port then, so that `remote(strict=True)` can tell. An "
+        "inherited one is removed.",
+        rows=("tcpserver-rules-variable-replaces-the-server's",),
+        tests=("tcpserver/test_rules.py::test_a_rule_that_replaces_the_address_leaves_a_mark",),
     ),
 )

@@ -1,4 +1,4 @@
-"""``eval "$(ucspi-envcheck shell)"``: safe quoting in every shell, and no way to go on without a peer."""
+"""``ucspi-envcheck shell``: safe quoting in every shell, and no way to go on without a peer."""
 
 from __future__ import annotations
 

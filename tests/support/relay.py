@@ -58,6 +58,8 @@ def main() -> None:
     program = sys.argv[at + 1 :]
     options = dict(word.partition("=")[::2] for word in words)
     kept: list[socket.socket] = []
+    # The program is run when nobody holds the other end any more: all others are then as they will stay.
+    waiting, ready = os.pipe()
     if "pair" in options:
         ours, theirs = socket.socketpair()
         reading = writing = ours.detach()
@@ -73,6 +75,8 @@ def main() -> None:
         given = (there, 1 if "one-way" in options else back)
 
     def become_program() -> None:
+        os.close(ready)
+        os.read(waiting, 1)
         os.dup2(given[0], 0)
         if "one-way" not in options:
             os.dup2(given[1], 1)
@@ -87,7 +91,7 @@ def main() -> None:
         os.execvp(program[0], program)
 
     def become_relay() -> None:
-        for fd in {*given} - {1}:
+        for fd in {*given, waiting} - {1}:
             os.close(fd)
         for name in ("dial", "only"):
             if name in options:
@@ -100,6 +104,7 @@ def main() -> None:
             os.open("/dev/null", os.O_RDONLY)
         if "protected" in options:
             libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+        os.close(ready)
         relay(reading, writing)
         os._exit(0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,6 +43,47 @@ def test_rules_allow_deny_and_set_variables(tcpserver: Callable[..., Server], tm
         f"tcpserver: deny 0 0:127.0.0.1:{server.port} :127.0.0.2::{denied.port}",
         "tcpserver: status: 0/40",
     ]
+
+
+STRICT = (
+    sys.executable, "-I", "-c",
+    "import os, ucspi_env; c = ucspi_env.connection(strict=True);"
+    "print(c.remote.ip, c.evidence, [p.code for p in c.problems if p.code != 'bad-host'],"
+    "os.environ.get('UCSPI_RULE_PEER'))",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("how", [(), ("--dialect", "s6"), ("--keep-env",)])
+def test_a_rule_that_replaces_the_address_leaves_a_mark(
+    tcpserver: Callable[..., Server], tmp_path: Path, how: tuple[str, ...]
+) -> None:
+    """D14: so that access control can tell a rule's address from a stale one."""
+    rules = compile_rules(
+        tmp_path, '127.0.0.1:allow,TCPREMOTEIP="203.0.113.7"\n127.0.0.3:allow,TCPREMOTEIP="127.0.0.3"\n:allow,ONE="1"\n'
+    )
+    stale = {**os.environ, "UCSPI_RULE_PEER": "127.0.0.2:1"}
+    server = tcpserver("-RHl0", *how, "-x", rules, "0", "0", *STRICT, env=stale)
+    ruled = call(server.port)
+    assert ruled.data.decode() == f"203.0.113.7 operator ['operator-rule'] 127.0.0.1:{ruled.port}\n"
+    for source in ("127.0.0.2", "127.0.0.3"):
+        assert call(server.port, source=source).data.decode() == f"{source} confirmed [] None\n"
+    assert call(server.port, "::1").data == b"::1 confirmed [] None\n"
+
+
+@pytest.mark.parametrize("launcher", [["--handler"], ["--handler", "--reuse", "10"]])
+def test_handlers_are_told_of_a_rule_as_programs_are(
+    tcpserver: Callable[..., Server], tmp_path: Path, launcher: list[str]
+) -> None:
+    (tmp_path / "ruled.py").write_text(
+        "def handle(session):\n"
+        "    c = session.connection\n"
+        "    session.writer.write(f'{c.remote.ip} {c.evidence} {c.vouched}\\n'.encode())\n"
+    )
+    rules = compile_rules(tmp_path, '127.0.0.1:allow,TCPREMOTEIP="203.0.113.7"\n:allow\n')
+    server = tcpserver("-RHl0", "-x", rules, *launcher, "0", "0", "ruled:handle", cwd=tmp_path)
+    for _ in range(2):
+        assert call(server.port).data == b"203.0.113.7 operator True\n"
+        assert call(server.port, source="127.0.0.2").data == b"127.0.0.2 confirmed True\n"
 
 
 def test_a_value_is_bytes_whatever_the_locale(tcpserver: Callable[..., Server], tmp_path: Path) -> None:

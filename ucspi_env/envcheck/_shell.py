@@ -1,4 +1,4 @@
-"""``eval "$(ucspi-envcheck shell)"``: the peer in variables that a POSIX shell script can use as they are.
+"""The peer in variables of a POSIX shell script: ``eval "$(ucspi-envcheck shell || echo exit 111)"``.
 
 Prints assignments of ``UCSPI_REMOTE_IP``, ``_PORT``, ``_FAMILY`` (4 or 6), ``_ZONE``, ``_KEY``, ``_NETWORK``,
 ``_HOST``, ``_INFO``, ``UCSPI_LOCAL_IP``, ``_PORT``, ``UCSPI_PROTO``, ``UCSPI_DIALECT`` and ``UCSPI_EVIDENCE``, and

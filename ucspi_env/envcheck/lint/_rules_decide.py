@@ -99,7 +99,7 @@ def string_equality_allowlist(unit: Unit) -> Iterator[Hit]:
 
     Use instead
         ```sh
-        eval "$(ucspi-envcheck shell)"
+        eval "$(ucspi-envcheck shell || echo exit 111)"
         case $UCSPI_REMOTE_IP in
             127.* | ::1) echo local ;;
         esac
@@ -339,7 +339,7 @@ def substring_match(unit: Unit) -> Iterator[Hit]:
 
     Use instead
         ```sh
-        eval "$(ucspi-envcheck shell)"
+        eval "$(ucspi-envcheck shell || echo exit 111)"
         if grep -qxF -e "$UCSPI_REMOTE_KEY" /etc/allowed; then
             echo yes
         fi
@@ -655,7 +655,7 @@ def remotehost_trust(unit: Unit) -> Iterator[Hit]:
 
     Use instead
         ```sh
-        eval "$(ucspi-envcheck shell)"
+        eval "$(ucspi-envcheck shell || echo exit 111)"
         echo "peer $UCSPI_REMOTE_IP, name ${UCSPI_REMOTE_HOST:-unknown}" >&2
         ```
 

@@ -323,7 +323,7 @@ def noncanonical_key(unit: Unit) -> Iterator[Hit]:
 
     Use instead
         ```sh
-        eval "$(ucspi-envcheck shell)"
+        eval "$(ucspi-envcheck shell || echo exit 111)"
         touch "/var/lib/grey/$UCSPI_REMOTE_KEY"
         ```
 
