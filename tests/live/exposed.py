@@ -7,6 +7,7 @@ that the caller's address is never the called one.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import random
@@ -105,13 +106,40 @@ class Site:
 
         wait_until(settled, f"{server.argv} listens")
 
+    def connect(self, source: str = CALLER) -> socket.socket:
+        made = self.namespace.socket(self.family) if self.namespace else socket.socket(self.family)
+        made.settimeout(PATIENCE)
+        made.bind((source, 0))
+        made.connect((self.host, self.port))
+        return made
+
+    @contextlib.contextmanager
+    def held(self, send: Callable[[], object]) -> Iterator[None]:
+        """While this lasts the program, which ``send`` has started, waits at its beginning; then it answers."""
+        gate = self.program.with_name("gate")
+        os.mkfifo(gate, 0o644)
+        writing: list[int] = []
+
+        def waits() -> bool:
+            try:
+                writing.append(os.open(gate, os.O_WRONLY | os.O_NONBLOCK))
+            except OSError as error:
+                if error.errno != errno.ENXIO:  # nobody reads yet
+                    raise
+            return bool(writing)
+
+        send()
+        wait_until(waits, "the program starts")
+        try:
+            yield
+        finally:
+            os.close(writing[0])
+            wait_until(lambda: list(self._answers.glob("*.json")), "the program answers")
+            gate.unlink()
+
     def call(self, send: bytes, source: str = CALLER) -> tuple[bytes, int]:
         """Send, and read all: what came back, and the caller's own port."""
-        made = self.namespace.socket(self.family) if self.namespace else socket.socket(self.family)
-        with made as connection:
-            connection.settimeout(PATIENCE)
-            connection.bind((source, 0))
-            connection.connect((self.host, self.port))
+        with self.connect(source) as connection:
             port: int = connection.getsockname()[1]
             connection.sendall(send)
             received = bytearray()
@@ -162,7 +190,7 @@ def request(headers: Sequence[tuple[str, str]] = (), body: bytes | None = None, 
     return "\r\n".join([*lines, "", ""]).encode() + (body or b"")
 
 
-def _lighttpd(site: Site, env: Mapping[str, str], *options: str) -> Program:
+def _lighttpd(site: Site, env: Mapping[str, str], *options: str, more: str = "") -> Program:
     modules = peers().package_root("lighttpd") / "usr/lib/lighttpd"
     conf = f"""
 server.modules = ("mod_cgi")
@@ -172,6 +200,7 @@ server.port = {site.port}
 server.pid-file = "{site.folder}/pid"
 server.errorlog = "{site.folder}/error.log"
 cgi.assign = ("/whoami" => "")
+{more}
 """
     argv = [path("lighttpd"), *options, "-m", str(modules), "-f", site.write("lighttpd.conf", conf)]
     return site.run(argv, env)
@@ -180,6 +209,14 @@ cgi.assign = ("/whoami" => "")
 @contextlib.contextmanager
 def lighttpd(site: Site, env: Mapping[str, str]) -> Iterator[int]:
     with _lighttpd(site, env, "-D") as server:
+        site.wait_until_it_listens(server)
+        yield server.pid
+
+
+@contextlib.contextmanager
+def lighttpd_streaming(site: Site, env: Mapping[str, str]) -> Iterator[int]:
+    """Programs are started before the whole body is there, and their descriptor 0 is a pipe as long as it comes."""
+    with _lighttpd(site, env, "-D", more="server.stream-request-body = 2") as server:
         site.wait_until_it_listens(server)
         yield server.pid
 

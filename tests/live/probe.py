@@ -3,7 +3,7 @@
 A copy of this file is the program, behind a first line that names the interpreter, and `answers` beside it the folder
 for what it says: a CGI program's output goes to the client, but that of rsync's and git's hooks goes nowhere. To the
 client it says the least that HTTP takes for an answer, and that before its end, since Net::Server::HTTP reads no more
-from a program that has ended.
+from a program that has ended. Where there is a pipe `gate` beside it, it waits until that is opened and closed.
 """
 
 from __future__ import annotations
@@ -99,6 +99,9 @@ def environment() -> list[tuple[str, str]]:
 
 
 def main() -> None:
+    gate = Path(__file__).with_name("gate")
+    if gate.exists():
+        gate.read_bytes()
     facts = descriptors()  # before anything of this program's own is opened
     said = {
         "answer": answer(),

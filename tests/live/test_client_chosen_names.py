@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ import pytest
 from tests.live import exposed
 from tests.live.exposed import CALLER, WEB, Site, here, request
 from tests.live.servers import path
+from tests.support import reset_at_close
 from ucspi_env._dialects import DECISIVE
 
 if TYPE_CHECKING:
@@ -187,6 +189,28 @@ def test_a_web_server_below_tcpserver_and_tcpserver_agree(site: Site) -> None:
     assert said.environ["TCPREMOTEIP"] == said.environ["REMOTE_ADDR"] == CALLER
     assert said.environ["TCPREMOTEPORT"] == str(port)
     assert (said.answer["ip"], said.answer["port"], said.answer["problems"]) == (CALLER, port, [])
+
+
+@pytest.mark.peer(*WEB["lighttpd"].needs)
+def test_who_hangs_up_is_not_taken_for_another_client_of_the_same_server(site: Site) -> None:
+    """One process has the sockets of all clients, and for a moment the one that hung up is missing among them.
+
+    The server is stopped to make that moment long enough. The other client may be one who is allowed more.
+    """
+    body = request(body=b"begun").replace(b"Content-Length: 5", b"Content-Length: 1000")
+    with exposed.lighttpd_streaming(site, ENV) as pid, site.connect("127.77.9.9") as other, site.connect() as caller:
+        port = caller.getsockname()[1]
+        other.sendall(b"GET / HTTP/1.1\r\nHost: www.")
+        with site.held(lambda: caller.sendall(body)):
+            os.kill(pid, signal.SIGSTOP)
+            reset_at_close(caller)
+            caller.close()
+        said = site.take()
+        os.kill(pid, signal.SIGCONT)
+
+    assert (said.answer["ip"], said.answer["port"]) == (CALLER, port)
+    assert (said.answer["strict"], said.answer["vouched"]) == ("UnconfirmedPeerError", False)
+    assert said.everything["descriptors"]["fd0"]["kind"] == "pipe"
 
 
 # -- sshd -------------------------------------------------------------------------------------------------------------
