@@ -60,13 +60,22 @@ class Site:
         program: the program, in a folder ``cgi-bin`` as busybox wants it.
         www: the folder with ``cgi-bin``.
         namespace: where it runs, if not here.
+        callers: where clients are then.
     """
 
-    def __init__(self, folder: Path, host: str, port: int, namespace: Namespace | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        host: str,
+        port: int,
+        namespace: Namespace | None = None,
+        callers: Namespace | None = None,
+    ) -> None:
         self.folder = folder
         self.host = host
         self.port = port
         self.namespace = namespace
+        self.callers = callers
         self.www = folder / "www"
         self.program = self.www / "cgi-bin" / "whoami"
         self._answers = self.program.with_name("answers")
@@ -107,7 +116,7 @@ class Site:
         wait_until(settled, f"{server.argv} listens")
 
     def connect(self, source: str = CALLER) -> socket.socket:
-        made = self.namespace.socket(self.family) if self.namespace else socket.socket(self.family)
+        made = self.callers.socket(self.family) if self.callers else socket.socket(self.family)
         made.settimeout(PATIENCE)
         made.bind((source, 0))
         made.connect((self.host, self.port))
