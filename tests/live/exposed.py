@@ -341,6 +341,28 @@ WEB = {
 # -- others -----------------------------------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def stunnel_with_terminal(site: Site, env: Mapping[str, str]) -> Iterator[int]:
+    """TLS taken off by one process for all clients; the program's descriptor 0 is a terminal."""
+    command = [path("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=live"]
+    subprocess.run([*command, "-keyout", "key", "-out", "cert"], cwd=site.folder, check=True, capture_output=True)
+    pem = Path(site.write("both.pem", (site.folder / "key").read_text() + (site.folder / "cert").read_text()))
+    pem.chmod(0o600)
+    conf = f"""
+foreground = yes
+pid =
+syslog = no
+[live]
+accept = {site.address}
+exec = {site.program}
+pty = yes
+cert = {pem}
+"""
+    with site.run([path("stunnel4"), site.write("stunnel.conf", conf)], env) as server:
+        site.wait_until_it_listens(server)
+        yield server.pid
+
+
 class Keys(NamedTuple):
     host: Path
     caller: Path

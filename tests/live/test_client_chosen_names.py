@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import ssl
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from tests.support import reset_at_close
 from ucspi_env._dialects import DECISIVE
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
@@ -161,9 +163,9 @@ def test_the_web_server_on_a_named_socket_is_not_the_caller(site: Site) -> None:
         response, port = site.call(request(headers([1, os.getpid()])[:MOST_HEADERS]))
         said = site.take(response)
 
-    socket = said.everything["descriptors"]["fd0"]
-    assert socket["sockname"]["path"].startswith(f"{site.folder}/cgisock")
-    assert socket["peercred"]["uid"] == (os.geteuid() or int(exposed.NOBODY))
+    handed = said.everything["descriptors"]["fd0"]
+    assert handed["sockname"]["path"].startswith(f"{site.folder}/cgisock")
+    assert handed["peercred"]["uid"] == (os.geteuid() or int(exposed.NOBODY))
     assert said.environ["REMOTE_PORT"] == str(port)
     assert said.answer == {
         "strict": "UnconfirmedPeerError",
@@ -191,26 +193,59 @@ def test_a_web_server_below_tcpserver_and_tcpserver_agree(site: Site) -> None:
     assert (said.answer["ip"], said.answer["port"], said.answer["problems"]) == (CALLER, port, [])
 
 
-@pytest.mark.peer(*WEB["lighttpd"].needs)
-def test_who_hangs_up_is_not_taken_for_another_client_of_the_same_server(site: Site) -> None:
+def begin_a_request(caller: socket.socket) -> socket.socket:
+    """The program is started, and waits for a body that never comes."""
+    caller.sendall(request(body=b"begun").replace(b"Content-Length: 5", b"Content-Length: 1000"))
+    return caller
+
+
+def speak_tls(caller: socket.socket) -> socket.socket:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context.wrap_socket(caller)
+
+
+@pytest.mark.parametrize(
+    ("start", "begin", "kind"),
+    [
+        pytest.param(
+            exposed.lighttpd_streaming,
+            begin_a_request,
+            "pipe",
+            marks=pytest.mark.peer("lighttpd", "mod_cgi.so"),
+            id="lighttpd",
+        ),
+        pytest.param(
+            exposed.stunnel_with_terminal, speak_tls, "chr", marks=pytest.mark.peer("stunnel4", "openssl"), id="stunnel"
+        ),
+    ],
+)
+def test_who_hangs_up_is_not_taken_for_another_client_of_the_same_server(
+    start: Callable[[Site, dict[str, str]], AbstractContextManager[int]],
+    begin: Callable[[socket.socket], socket.socket],
+    kind: str,
+    site: Site,
+) -> None:
     """One process has the sockets of all clients, and for a moment the one that hung up is missing among them.
 
     The server is stopped to make that moment long enough. The other client may be one who is allowed more.
     """
-    body = request(body=b"begun").replace(b"Content-Length: 5", b"Content-Length: 1000")
-    with exposed.lighttpd_streaming(site, ENV) as pid, site.connect("127.77.9.9") as other, site.connect() as caller:
+    calling: list[socket.socket] = []
+    with start(site, ENV) as pid, site.connect("127.77.9.9"), site.connect() as caller:
         port = caller.getsockname()[1]
-        other.sendall(b"GET / HTTP/1.1\r\nHost: www.")
-        with site.held(lambda: caller.sendall(body)):
-            os.kill(pid, signal.SIGSTOP)
-            reset_at_close(caller)
-            caller.close()
-        said = site.take()
-        os.kill(pid, signal.SIGCONT)
+        try:
+            with site.held(lambda: calling.append(begin(caller))):
+                os.kill(pid, signal.SIGSTOP)
+                reset_at_close(calling[0])
+                calling[0].close()
+            said = site.take()
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
     assert (said.answer["ip"], said.answer["port"]) == (CALLER, port)
     assert (said.answer["strict"], said.answer["vouched"]) == ("UnconfirmedPeerError", False)
-    assert said.everything["descriptors"]["fd0"]["kind"] == "pipe"
+    assert said.everything["descriptors"]["fd0"]["kind"] == kind
 
 
 # -- sshd -------------------------------------------------------------------------------------------------------------
