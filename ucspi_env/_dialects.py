@@ -332,7 +332,7 @@ _TABLE = (
     ),
     Dialect(
         "cgi",
-        "CGI/1.1 programs of web servers (Apache, lighttpd, busybox httpd, althttpd, websocketd)",
+        "CGI/1.1 programs of web servers (Apache, lighttpd, busybox httpd, althttpd, websocketd, Net::Server::HTTP)",
         "REMOTE_ADDR of the HTTP client; busybox httpd writes brackets around IPv6. Descriptor 0 may be a named "
         "UNIX-domain socket of the web server's (Apache mod_cgid). REMOTE_HOST is a name and HTTP_* are the client's.",
         (ADDR, _ZONED),

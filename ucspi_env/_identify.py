@@ -392,7 +392,9 @@ def _dialect_of(environ: "Mapping[str, str]", claim: "Claim", remote: "Endpoint"
     if family is HOST:
         return "stunnel" if claim.remote and claim.remote.port is not None and ADDR.name not in environ else "xinetd"
     if family is ADDR:
-        if environ.get("GATEWAY_INTERFACE"):
+        # Net::Server::HTTP leaves GATEWAY_INTERFACE out; of those who write REMOTE_ADDR only web servers tell where
+        # they were called.
+        if environ.get("GATEWAY_INTERFACE") or environ.get("SERVER_ADDR"):
             return "cgi"
         return "git-daemon" if "GIT_DIR" in environ or environ["REMOTE_ADDR"].startswith("[") else "systemd"
     if family is NCAT:

@@ -428,8 +428,11 @@ class _Search:
             there, other_sockets, other_obstacle = self._follow(back, MOST_HOPS)
             both = other_obstacle is None and there is holder and other_sockets == sockets
         found = tuple(sockets.values())
-        # Where a variable names the peer, that is not asked.
+        # Where a variable names the peer, that is not asked. Where one names another peer it may be right: a server
+        # that has several callers (lighttpd, stunnel) has only somebody else's socket left when this one has hung up.
+        # A child of the program's, as recordio is, has no callers but this one.
         unnamed = both and all(found[0].peername != remote for remote, _ in self.claims)
+        unnamed = unnamed and (not self.claims or holder.parent == self.own.pid)
         here = found[0].sockname
         accepted = unnamed and found[0].type == "stream" and isinstance(here, Endpoint) and self._listens(holder, here)
         return Relay(holder.pid, holder.name, found, user=holder.acts_as, both=both, accepted=accepted)

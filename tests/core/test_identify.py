@@ -475,6 +475,13 @@ class TestProofs:
 
         assert (found.remote, found.dialect, found.evidence) == (Endpoint("::1", 4711), "cgi", "proof")
 
+    def test_a_web_server_without_gateway_interface_is_not_called_systemd(self) -> None:
+        """Net::Server::HTTP: what tells it from systemd is its own address, which systemd has no variable for."""
+        environ = {"REMOTE_ADDR": "203.0.113.1", "REMOTE_PORT": "1", "SERVER_ADDR": "192.0.2.1", "SERVER_PORT": "80"}
+        found = identify(environ, Facts({0: PIPE}, pid=17))
+
+        assert (found.remote, found.dialect, found.evidence) == (Endpoint("203.0.113.1", 1), "cgi", "unconfirmed")
+
     def test_an_inherited_gateway_interface_is_no_proof_beside_another_claim(self) -> None:
         environ = {"GATEWAY_INTERFACE": "CGI/1.1", "REMOTE_ADDR": "203.0.113.1", "REMOTE_PORT": "1"}
         found = identify(environ | TCP, Facts({0: PIPE}, pid=17))
