@@ -79,7 +79,7 @@ def _start_up() -> list[Row]:
         Row("tcpserver-port-with-a-blank", "tcpserver -RHl0 127.0.0.1 ' 80' true"),
         Row("tcpserver-port-with-a-tail", "tcpserver -RHl0 127.0.0.1 80x true"),
         Row("tcpserver-port-name-in-capitals", "tcpserver -RHl0 192.0.2.99 SMTP true"),
-        Row("tcpserver-port-name-known", "tcpserver -RHl0 192.0.2.99 smtp true"),
+        Row("tcpserver-port-name-known", "tcpserver -RHl0 192.0.2.99 smtp true", needs=("/etc/services",)),
         Row("tcpserver-port-beyond-65535", "tcpserver -RHl0 192.0.2.99 65536 true"),
         Row("tcpserver-quiet-fatal", "tcpserver -qRHl0 127.0.0.1 nosuchport true"),
         host("taken", "127.0.0.1"),

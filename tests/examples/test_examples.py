@@ -520,6 +520,7 @@ def test_a_mail_ends_at_a_lone_dot_and_nowhere_else(
 
 # swaks calls over IPv6 only with that module.
 @pytest.mark.peer("swaks", "INET6.pm")
+@pytest.mark.needs("/etc/protocols")
 def test_swaks_delivers(ucspi_server: StartServer, tmp_path: Path, peer: Callable[[str], str]) -> None:
     server = ucspi_server([*example("smtpd.py"), tmp_path / "in"])
     for host in server.hosts:
