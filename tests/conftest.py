@@ -91,6 +91,9 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Act on the markers before any fixture is made."""
+    # First, since what only the superuser can have is not missing to anybody else.
+    if item.get_closest_marker("root") and os.geteuid() != 0:
+        pytest.skip("needs the superuser")
     for marker in item.iter_markers("peer"):
         for name in marker.args:
             _peer(name)
@@ -104,8 +107,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("unshare"):
         if refused := unshare_refused(*marker.args):
             _missing(refused)
-    if item.get_closest_marker("root") and os.geteuid() != 0:
-        pytest.skip("needs the superuser")
 
 
 @pytest.fixture
