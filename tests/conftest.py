@@ -15,7 +15,16 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.live.table import pytest_terminal_summary  # noqa: F401 - the hook prints the live tests' table
-from tests.support import Namespace, Server, default_signals, namespaces_refused, peers, start_tcpserver
+from tests.support import (
+    Namespace,
+    Server,
+    default_signals,
+    namespaces_refused,
+    peers,
+    stage_refused,
+    start_tcpserver,
+    unshare_refused,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,15 +76,37 @@ def _peer(name: str) -> str:
     return path
 
 
+def _need(path: str) -> None:
+    if not os.path.exists(path):
+        _missing(f"{path} is not here")
+    if os.path.isdir(path) and not os.access(path, os.W_OK):
+        _missing(f"{path} is not for everybody to write to")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what says by a fixture that it needs made-up callers."""
+    if "ucspi_run" in getattr(item, "fixturenames", ()):
+        item.add_marker("stage")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Act on the markers before any fixture is made."""
+    # First, since what only the superuser can have is not missing to anybody else.
+    if item.get_closest_marker("root") and os.geteuid() != 0:
+        pytest.skip("needs the superuser")
     for marker in item.iter_markers("peer"):
         for name in marker.args:
             _peer(name)
+    for marker in item.iter_markers("needs"):
+        for path in marker.args:
+            _need(path)
     if item.get_closest_marker("netns") and namespaces_refused():
         _missing(namespaces_refused())
-    if item.get_closest_marker("root") and os.geteuid() != 0:
-        pytest.skip("needs the superuser")
+    if item.get_closest_marker("stage") and stage_refused():
+        _missing(stage_refused())
+    for marker in item.iter_markers("unshare"):
+        if refused := unshare_refused(*marker.args):
+            _missing(refused)
 
 
 @pytest.fixture

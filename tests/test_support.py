@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support import PATIENCE, Namespace, PeerTable, Program, call, listening, refusing_port, start_tcpserver
+from tests.support.peers import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,3 +139,18 @@ def test_a_server_is_called_by_the_port_it_said(peer: Callable[[str], str]) -> N
     with start_tcpserver("-vRHl0", "127.0.0.1", "0", "cat", command=[peer("tcpserver")]) as server:
         assert call(server.port, send=b"there and back").data == b"there and back"
         server.wait_for_line("end ")
+
+
+@pytest.mark.root
+@pytest.mark.unshare("--mount")
+@pytest.mark.peer("ucspi-tcp-ipv6/tcpserver")
+def test_another_packages_program_that_is_found_by_path_fails_and_is_named(peer: Callable[[str], str]) -> None:
+    theirs = peer("ucspi-tcp-ipv6/tcpserver")
+    without_peers = [str(ROOT / ".ci" / "without-peers"), "sh", "-c"]
+
+    ours = subprocess.run([*without_peers, "echo ran"], cwd=ROOT, capture_output=True, check=False)
+    caught = subprocess.run([*without_peers, f"{theirs} -1 0; echo $?"], cwd=ROOT, capture_output=True, check=False)
+
+    assert (ours.returncode, ours.stdout, ours.stderr) == (0, b"ran\n", b"")
+    assert (caught.returncode, caught.stdout) == (1, b"99\n")
+    assert f"{theirs} -1 0 in {ROOT} by sh -c ".encode() in caught.stderr

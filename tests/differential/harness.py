@@ -64,6 +64,7 @@ class Row:
         env: beside the base environment; None removes.
         logged: the server is verbose, so its log shows when a call is over.
         root: only the superuser can see the difference.
+        needs: files of the machine without which programs do something else.
         unordered: lines of stderr that several processes write come in any order.
     """
 
@@ -79,6 +80,7 @@ class Row:
     env: Mapping[str, str | None] = field(default_factory=dict)
     logged: bool = False
     root: bool = False
+    needs: tuple[str, ...] = ()
     unordered: bool = False
 
     @property

@@ -26,7 +26,11 @@ GOLDEN_ROWS = json.loads(GOLDEN.read_text())
 OUR_ROWS = json.loads(OURS.read_text())
 
 every_row = pytest.mark.parametrize(
-    "row", [pytest.param(row, id=row.name, marks=[pytest.mark.root] if row.root else []) for row in ROWS]
+    "row",
+    [
+        pytest.param(row, id=row.name, marks=[pytest.mark.needs(*row.needs), *([pytest.mark.root] if row.root else [])])
+        for row in ROWS
+    ],
 )
 
 

@@ -568,6 +568,10 @@ def test_ipv4_only_asks_for_nothing_else(dns: DNSServer) -> None:
         assert [str(end) for end in complete(resolver.host_addresses(host, ipv4_only=True))] == found
     assert {kind for _, kind in dns.asked()} == {"A"}
     assert complete(resolver.host_addresses("0", ipv4_only=True)) == [Endpoint("0.0.0.0")]
+
+
+@pytest.mark.needs("/etc/hosts")
+def test_ipv4_only_asks_the_system_for_nothing_else() -> None:
     system = Resolver(environ={})
     assert complete(system.host_addresses("localhost", ipv4_only=True)) == [Endpoint("127.0.0.1")]
 
@@ -582,9 +586,14 @@ def test_a_rewrite_file_may_turn_a_name_into_an_address(dns: DNSServer, tmp_path
     assert dns.queries == []
 
 
+@pytest.mark.needs("/etc/hosts")
 def test_without_the_variable_the_system_is_asked() -> None:
     resolver = Resolver(environ={})
     assert {endpoint.ip.is_loopback for endpoint in complete(resolver.host_addresses("localhost"))} == {True}
+
+
+def test_without_the_variable_what_is_no_name_is_judged_all_the_same() -> None:
+    resolver = Resolver(environ={})
     assert complete(resolver.host_addresses("::1")) == [Endpoint("::1")]
     with pytest.raises(BadHostError):
         complete(resolver.host_addresses("127.1"))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("**/*.md")])
 RUN = [page for page in PAGES if any(not block.mark and block.language in LANGUAGES for block in blocks(page))]
+NEEDS = {"docs/guide.md": ("cc", "perl"), "docs/tutorial.md": ("cc", "perl")}
 LINKED = sorted([*PAGES, ROOT / "SECURITY.md", ROOT / "CHANGELOG.md"])
 _FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
@@ -26,7 +27,13 @@ def name(page: Path) -> str:
 
 @pytest.mark.netns
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("page", RUN, ids=name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=name(page), marks=[pytest.mark.peer(*NEEDS[name(page)])] if name(page) in NEEDS else [])
+        for page in RUN
+    ],
+)
 def test_a_page_shows_what_happens(page: Path, tmp_path: Path) -> None:
     wrong = [
         f"{name(page)}:{command.line}: $ {command.text}\n{difference}"

@@ -418,6 +418,7 @@ def on_terminal(*arguments: str, env: dict[str, str]) -> str:
     return text.decode()
 
 
+@pytest.mark.needs("/dev/pts/ptmx")
 def test_colour_is_for_terminals_and_for_who_wants_it() -> None:
     assert "\033[32m" in on_terminal(env=PEER6 | {"TERM": "xterm"})
     assert "\033" not in on_terminal(env=PEER6 | {"TERM": "xterm", "NO_COLOR": "1"})
@@ -425,6 +426,7 @@ def test_colour_is_for_terminals_and_for_who_wants_it() -> None:
 
 
 @pytest.mark.netns
+@pytest.mark.needs("/dev/pts/ptmx")
 def test_progress_is_for_terminals() -> None:
     text = on_terminal("try", "--only", "link-local", "--", "echo", "hello", env={"TERM": "xterm", "NO_COLOR": "1"})
 

@@ -23,7 +23,7 @@ from ucspi_env import Endpoint
 from ucspi_env.testing import Caller, callers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from ucspi_env.pytest_plugin import RunServer, StartServer
     from ucspi_env.testing import Server
@@ -73,9 +73,22 @@ CODES = {
 # The callers that show a broken twin's mistake, where IPv6 callers do not; each costs a start of the twin, or two.
 MISTAKEN_FOR = {"adminshell.py": "mapped", "finger.py": "tcp6"}
 INTERPRETERS = {".sh": ["sh"], ".pl": ["perl"], ".rb": ["ruby"], ".awk": ["awk", "-f"]}
+COMPILER = "cc"
 EXAMPLES = sorted(path.name for path in SERVERS.iterdir() if path.is_file())
 GOOD = [name for name in EXAMPLES if not name.startswith("broken_")]
 WHOAMI = [name for name in GOOD if name.startswith("whoami.") and name != "whoami.py"]
+
+
+def each_with_its_language(names: Iterable[str]) -> pytest.MarkDecorator:
+    """One test of each example, with the mark of what runs or compiles it."""
+    languages = {name: INTERPRETERS.get(Path(name).suffix, [COMPILER])[0] for name in names if not name.endswith(".py")}
+    return pytest.mark.parametrize(
+        "name",
+        [
+            pytest.param(name, marks=[pytest.mark.peer(languages[name])] if name in languages else [], id=name)
+            for name in names
+        ],
+    )
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +102,7 @@ def command(peer: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
         if path.suffix == ".c":
             program = tmp_path_factory.mktemp("c") / path.stem
             done = subprocess.run(
-                [peer("cc"), "-Wall", "-Wextra", "-o", program, path], capture_output=True, text=True, check=False
+                [peer(COMPILER), "-Wall", "-Wextra", "-o", program, path], capture_output=True, text=True, check=False
             )
             assert not done.stderr or name.startswith("broken_")
             return [str(program)]
@@ -214,7 +227,8 @@ def test_lint_finds_the_mistake_of_every_broken_twin_and_nothing_else() -> None:
         assert code in found[name], name
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.stage
+@each_with_its_language(COMMANDS)
 def test_try_calls_the_example_ready(name: str, command: Callable[[str], list[str]], tmp_path: Path) -> None:
     arguments, said = COMMANDS[name]
     (tmp_path / "index.html").write_text("<p>hello</p>")
@@ -224,7 +238,8 @@ def test_try_calls_the_example_ready(name: str, command: Callable[[str], list[st
     assert (trial["ready"], status) == (True, 0), trial["verdict"]
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "smtpd.py"])
+@pytest.mark.stage
+@each_with_its_language([name for name in COMMANDS if name != "smtpd.py"])
 def test_try_calls_the_broken_twin_not_ready(name: str, command: Callable[[str], list[str]], tmp_path: Path) -> None:
     arguments, said = COMMANDS[name]
 
@@ -237,15 +252,17 @@ def test_try_calls_the_broken_twin_not_ready(name: str, command: Callable[[str],
 # -- block lists, by a hosts file of the test's own --
 
 WITH_HOSTS = 'mount --bind "$1" /etc/hosts && shift && exec "$@"'
+OWN_MOUNTS = ("--user", "--map-root-user", "--mount")
 
 
+@pytest.mark.stage
+@pytest.mark.unshare(*OWN_MOUNTS)
+@pytest.mark.needs("/etc/hosts")
 @pytest.mark.parametrize(("name", "ready"), [("smtpd.py", True), ("broken_smtpd.py", False)])
 def test_a_listed_caller_is_refused_in_both_families(
     name: str, ready: bool, command: Callable[[str], list[str]], tmp_path: Path
 ) -> None:
-    unshare = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", WITH_HOSTS, "sh"]
-    if subprocess.run([*unshare, "/etc/hosts", "true"], capture_output=True, check=False).returncode:
-        pytest.skip("mount namespaces are not allowed here")
+    unshare = ["unshare", *OWN_MOUNTS, "sh", "-c", WITH_HOSTS, "sh"]
     argv = [*command(name), "." if ready else "list.example", "list.example"]
     free, _ = tried([*command("smtpd.py"), "."], "QUIT\r\n", tmp_path)
     names = {Endpoint.parse(caller["remote"]).dnsbl_name("list.example") for caller in free["callers"]}
@@ -262,7 +279,7 @@ def test_a_listed_caller_is_refused_in_both_families(
 # -- whoami in other languages --
 
 
-@pytest.mark.parametrize("name", WHOAMI)
+@each_with_its_language(WHOAMI)
 @pytest.mark.parametrize("caller", callers(["ucspi-tcp-ipv6", "s6", "couriertcpd", "sslserver"]), ids=str)
 def test_whoami_by_hand_says_what_the_library_says(
     name: str, caller: Caller, command: Callable[[str], list[str]], ucspi_run: RunServer
@@ -274,7 +291,7 @@ def test_whoami_by_hand_says_what_the_library_says(
     assert (run.errors, run.status) == (b"", 0)
 
 
-@pytest.mark.parametrize("name", WHOAMI)
+@each_with_its_language(WHOAMI)
 @pytest.mark.parametrize("text", ["::ffff:c000:201", "::ffff:192.0.2.1"])
 def test_whoami_by_hand_unmaps_both_spellings(
     name: str, text: str, command: Callable[[str], list[str]], ucspi_run: RunServer
@@ -284,7 +301,7 @@ def test_whoami_by_hand_unmaps_both_spellings(
     assert run.output.startswith(b"you are 192.0.2.1 port 4711\r\nwhich is IPv4")
 
 
-@pytest.mark.parametrize("name", WHOAMI)
+@each_with_its_language(WHOAMI)
 @pytest.mark.parametrize(
     "ip",
     ["::ffff:1:2:3", "::ffff:0:c000:201", "64:ff9b::c000:201", "::7f00:1", "2001:db8::ffff:c000:201", "::ffff:0:0:1"],
@@ -313,7 +330,7 @@ def test_the_shell_runs_nothing_of_what_it_is_told(
     assert (run.output, run.errors, run.status) == (b"", b"whoami: fatal: that is no address\n", 111)
 
 
-@pytest.mark.parametrize("name", WHOAMI)
+@each_with_its_language(WHOAMI)
 def test_whoami_by_hand_asks_the_kernel_or_gives_up(
     name: str, command: Callable[[str], list[str]], ucspi_run: RunServer
 ) -> None:
@@ -503,6 +520,7 @@ def test_a_mail_ends_at_a_lone_dot_and_nowhere_else(
 
 # swaks calls over IPv6 only with that module.
 @pytest.mark.peer("swaks", "INET6.pm")
+@pytest.mark.needs("/etc/protocols")
 def test_swaks_delivers(ucspi_server: StartServer, tmp_path: Path, peer: Callable[[str], str]) -> None:
     server = ucspi_server([*example("smtpd.py"), tmp_path / "in"])
     for host in server.hosts:
@@ -558,14 +576,10 @@ def test_ratelimit_counts_a_network_once(ucspi_run: RunServer, tmp_path: Path) -
         ("2001:db8::1", "", False),
     ],
 )
-def test_adminshell_keeps_its_list(
-    ucspi_run: RunServer, ucspi_harness: Any, remote: str, options: str, welcome: bool
-) -> None:
+def test_adminshell_keeps_its_list(ucspi_run: RunServer, remote: str, options: str, welcome: bool) -> None:
     program = [*example("adminshell.py"), "127.0.0.0/8", "::1"]
     mapped = options == "mapped"
     run = ucspi_run(program, remote=remote, send=b"rm\nquit\n", mapped=mapped, as_ipv6=mapped)
-    if ucspi_harness.reason:
-        pytest.skip(ucspi_harness.reason)
 
     if welcome:
         assert run.output == f"hello {remote}: uptime, disks, memory or quit\r\nno such command\r\n".encode()

@@ -209,6 +209,7 @@ def test_a_directory_that_names_a_super_server_is_judged_like_a_named_file(tmp_p
     assert [one["name"] for one in found(tmp_path)] == ["af-inet-socket"]
 
 
+@pytest.mark.needs("/dev/shm")  # where processes share what locks them
 def test_jobs_find_the_same_in_the_same_order(tree: Path) -> None:
     for number in range(12):
         (tree / f"n{number}.pl").write_text(BAD_PERL)

@@ -119,7 +119,11 @@ CELLS = [
         row,
         case,
         id=f"{row.name}-{case}",
-        marks=[pytest.mark.peer(*row.needs), *([pytest.mark.root] if row.root else [])],
+        marks=[
+            pytest.mark.peer(*row.needs),
+            *([pytest.mark.root] if row.root else []),
+            *([pytest.mark.needs("/etc/protocols")] if {"xinetd", "inetutils-inetd"} & set(row.needs) else []),
+        ],
     )
     for row in ROWS
     for case in row.cases

@@ -104,6 +104,7 @@ def test_mailfront_takes_mail_and_writes_the_callers_address_into_it(scene: Scen
 
 
 @pytest.mark.peer("smtpfront-echo", "swaks")
+@pytest.mark.needs("/etc/protocols")
 def test_mailfront_talks_to_swaks(scene: Scene) -> None:
     serve(scene, "mailfront-run", 25)
     done = scene.run("swaks", "--server", "127.0.0.1", "--from", "a@example.org", "--to", "b@example.net")

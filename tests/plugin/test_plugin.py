@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ucspi_env.envcheck._stage import Stage
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -74,6 +76,7 @@ def test_ucspi_environ_sets_a_dialect_and_clears_the_others(
     )
 
 
+@pytest.mark.stage
 def test_ucspi_run_runs_programs_and_functions(suite: pytest.Pytester) -> None:
     outcomes(
         suite,
@@ -94,6 +97,7 @@ def test_ucspi_run_runs_programs_and_functions(suite: pytest.Pytester) -> None:
     )
 
 
+@pytest.mark.stage
 def test_a_function_that_raises_fails_its_test_with_its_own_traceback(suite: pytest.Pytester) -> None:
     result = outcomes(
         suite,
@@ -110,6 +114,7 @@ def test_a_function_that_raises_fails_its_test_with_its_own_traceback(suite: pyt
     result.stdout.fnmatch_lines(["*def server(session):", "E * ZeroDivisionError: in the server"])
 
 
+@pytest.mark.stage
 def test_a_failure_shows_what_the_server_did(suite: pytest.Pytester) -> None:
     result = outcomes(
         suite,
@@ -162,6 +167,7 @@ def test_the_log_of_a_test_that_passes_is_not_shown(suite: pytest.Pytester) -> N
     assert "tcpserver" not in result.stdout.str()
 
 
+@pytest.mark.stage
 def test_it_works_on_the_workers_of_xdist(suite: pytest.Pytester) -> None:
     suite.makepyfile(
         """
@@ -201,6 +207,7 @@ def test_it_can_be_left_out(suite: pytest.Pytester) -> None:
     result.assert_outcomes(passed=1)
 
 
+@pytest.mark.stage
 @pytest.mark.parametrize("capture", ["fd", "sys", "no"])
 def test_functions_work_under_every_kind_of_capture(suite: pytest.Pytester, capture: str) -> None:
     outcomes(
@@ -240,6 +247,7 @@ def test_ucspi_server_serves_both_families_and_is_gone_afterwards(suite: pytest.
     )
 
 
+@pytest.mark.stage
 def test_the_matrix_multiplies_a_test(suite: pytest.Pytester) -> None:
     result = outcomes(
         suite,
@@ -268,6 +276,42 @@ def test_the_matrix_multiplies_a_test(suite: pytest.Pytester) -> None:
     assert ids[:4] == [f"s6-networking-{kind}" for kind in ("IPv4", "IPv6", "mapped", "link-local")]
     assert ids[4] == "ucspi-tcp-IPv4"
     assert "inetd-IPv6" in ids
+
+
+def test_where_no_connection_can_be_made_ucspi_run_skips_and_says_why(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(stage: Stage) -> Stage:
+        stage.reason = "network namespaces are not allowed here: for a test"
+        return stage
+
+    monkeypatch.setattr(Stage, "__enter__", refuse)
+
+    result = outcomes(
+        suite,
+        """
+        import pytest
+        from ucspi_env.testing import Caller
+
+        @pytest.mark.ucspi_matrix("inetd", callers=["IPv4", "IPv6"])
+        def test_matrix(ucspi_run):
+            assert False, "not reached"
+
+        @pytest.mark.ucspi_matrix("inetd", callers=["IPv4", "IPv6"])
+        def test_environ(ucspi_environ):
+            ucspi_environ()
+
+        def test_harness(ucspi_harness):
+            assert ucspi_harness.run(["/bin/echo", "220"], Caller()).output == b"220\\n"
+        """,
+        "-rs",
+        passed=3,
+        skipped=2,
+    )
+
+    result.stdout.fnmatch_lines(
+        ["SKIPPED * ucspi_run makes no connections here: network namespaces are not allowed here: for a test"]
+    )
 
 
 def test_a_caller_can_be_chosen_by_overriding_the_fixture(suite: pytest.Pytester) -> None:

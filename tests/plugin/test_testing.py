@@ -29,14 +29,6 @@ def harness() -> Iterator[Harness]:
         yield harness
 
 
-def real(harness: Harness) -> None:
-    """Skip where the machine allows no namespaces: the addresses of a socket pair are nobody's."""
-    for end in harness.connect(Caller()):
-        end.close()
-    if harness.reason:
-        pytest.skip(harness.reason)
-
-
 # -- callers --
 
 
@@ -113,10 +105,9 @@ def test_the_library_reads_what_a_caller_writes(caller: Caller) -> None:
 # -- running --
 
 
+@pytest.mark.stage
 @pytest.mark.parametrize("caller", callers(["ucspi-tcp-ipv6", "inetd"]), ids=str)
 def test_a_program_and_the_kernel_see_the_claimed_addresses(harness: Harness, caller: Caller) -> None:
-    real(harness)
-
     run = harness.run([sys.executable, "-c", ASK_THE_KERNEL], caller)
 
     prefix = "::ffff:" if caller.mapped else ""
@@ -147,17 +138,15 @@ def echo_peer(session: ucspi_env.Session) -> None:
     session.writer.write(b"%s %s" % (str(session.remote).encode(), session.reader.read()))
 
 
+@pytest.mark.stage
 def test_a_function_with_an_argument_gets_a_session(harness: Harness) -> None:
-    real(harness)
-
     run = harness.run(echo_peer, Caller("s6", "[2001:db8::1]:4711"), send=b"hello")
 
     assert (run.output, run.errors, run.status) == (b"[2001:db8::1]:4711 hello", b"", 0)
 
 
+@pytest.mark.stage
 def test_a_function_without_an_argument_is_run_like_a_script(harness: Harness) -> None:
-    real(harness)
-
     def main() -> None:
         print(ucspi_env.remote(strict=True), os.environ["TCPREMOTEIP"], sys.stdin.readline().strip())
         sys.exit("sorry")

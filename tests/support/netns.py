@@ -20,6 +20,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from ucspi_env.envcheck._stage import Stage
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import ParamSpec, TypeVar
@@ -72,6 +74,23 @@ def _unshare() -> tuple[list[str], str]:
 def namespaces_refused() -> str:
     """Why no namespace can be made here; empty if they can."""
     return _unshare()[1]
+
+
+@functools.cache
+def stage_refused() -> str:
+    """Why envcheck and the pytest plugin can make no connections between made-up addresses; empty if they can."""
+    with Stage() as stage:
+        return stage.reason
+
+
+@functools.cache
+def unshare_refused(*options: str) -> str:
+    """Why unshare(1) makes no namespaces with these options; empty if it does."""
+    if not shutil.which("unshare"):
+        return "unshare is missing"
+    done = subprocess.run(["unshare", *options, "true"], capture_output=True, check=False)
+    said = done.stderr.decode(errors="replace").strip()
+    return f"unshare {' '.join(options)} is not permitted: {said}" if done.returncode else ""
 
 
 class Namespace:

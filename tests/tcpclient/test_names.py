@@ -105,6 +105,7 @@ def test_a_name_server_in_trouble_is_temporary() -> None:
     assert run == (111, "", f"tcpclient: fatal: {what}: temporary failure\n")
 
 
+@pytest.mark.needs("/etc/hosts")
 def test_without_an_own_name_server_the_system_is_asked_so_localhost_works() -> None:
     known = {str(address[4][0]) for address in socket.getaddrinfo("localhost", None, type=socket.SOCK_STREAM)}
     for at in sorted(known & {"127.0.0.1", "::1"}):

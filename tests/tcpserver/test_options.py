@@ -162,8 +162,12 @@ def test_the_program_and_its_options_are_left_alone() -> None:
     assert (config.argv, config.verbosity) == (("prog", "-q", "--drain", "x"), VERBOSE)
 
 
-def test_the_port_may_have_a_name_and_empty_is_zero() -> None:
+@pytest.mark.needs("/etc/services")
+def test_the_port_may_have_a_name() -> None:
     assert parse(["h", "smtp", "true"]).port == 25
+
+
+def test_a_port_may_begin_with_zeros_and_empty_is_zero() -> None:
     assert parse(["h", "", "true"]).port == 0
     assert parse(["h", "00025", "true"]).port == 25
 
