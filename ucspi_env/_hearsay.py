@@ -11,6 +11,8 @@ from ucspi_env._variables import ADDR, HOST, NCAT, PROXY_PEER, RULE_PEER, SOCAT,
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ucspi_env._facts import Descriptor, Facts
     from ucspi_env._identify import Case
     from ucspi_env._model import Evidence, Transport
@@ -45,7 +47,9 @@ def _by_unix_socket(case: "Case", socket: "Descriptor | None") -> "Connection | 
             return case.answer(tcp, "proxy", "tcp", dialect="proxy")
         if case.proxied:
             return case.answer(tcp, "proxy", "tcp", contradictions=False)
-    if named and not announced:  # a web server's gateway (mod_cgid, a FastCGI spawner) hands its own socket on
+    # A web server's gateway (mod_cgid, a FastCGI spawner) hands its own socket on, beside any PROTO that was inherited;
+    # its user is not the caller. A server for UNIX-domain sockets writes the credentials that the kernel has.
+    if socket is not None and named and not (announced and _credentials_agree(environ, socket)):
         gateway = _by_gateway(case)
         if gateway is not None:
             return gateway
@@ -59,6 +63,13 @@ def _by_unix_socket(case: "Case", socket: "Descriptor | None") -> "Connection | 
     return _unix.caller(
         environ, socket if named else None, case.problems, announced=announced, own_pid=proof, alone=alone
     )
+
+
+def _credentials_agree(environ: "Mapping[str, str]", socket: "Descriptor") -> bool:
+    """Whether the variables of a super-server for UNIX-domain sockets name the user that the kernel names."""
+    prefix = "IPC" if environ.get("PROTO") == "IPC" else "UNIX"
+    said = environ.get(f"{prefix}REMOTEEUID"), environ.get(f"{prefix}REMOTEEGID")
+    return socket.peercred is not None and said == tuple(map(str, socket.peercred[1:]))
 
 
 def marked_unix(mark: "str | None", socket: "Descriptor") -> bool:

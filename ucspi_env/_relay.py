@@ -17,7 +17,7 @@ import os
 
 from ucspi_env._facts import Descriptor
 from ucspi_env._model import Endpoint, Value
-from ucspi_env._sockdiag import KINDS, SocketTable, TooManyError, read_tables
+from ucspi_env._sockdiag import KINDS, SocketTable, TooManyError, is_called_by, read_tables
 from ucspi_env._variables import ADDR, HOST, NCAT, SOCAT, SSH, SSL, TCP, TCP6, TCPADDR, UDPADDR, read_claim
 
 TYPE_CHECKING = False
@@ -54,8 +54,8 @@ class Relay(Value):
         asker: the effective user id of the program itself.
         sockets: its connected INET sockets; all have the same peer where ``obstacle`` is None.
         both: whether the program's output leads to it as well as the input comes from it.
-        accepted: whether the connection is known to have been accepted, not dialled: its local port is a listener's.
-            Asked only where no variable names the peer.
+        accepted: whether the connection is known to have been accepted, not dialled, and for this program alone: its
+            local port is a listener's, which the relay does not hold. Asked only where no variable names the peer.
         obstacle: why it cannot be a witness, or None: ``"not-found"``, ``"unreadable"`` (another user's),
             ``"protected"``, ``"no-socket"``, ``"several-peers"``, ``"disagreement"`` (several processes hold the pipe),
             ``"too-many"``, ``"no-kernel"``.
@@ -314,7 +314,7 @@ class _Search:
         self._table: SocketTable | None = None
         self._table_is_forbidden = False
         self._sockets: Sockets = {}
-        self._listeners: dict[int, list[Endpoint]] = {}
+        self._listeners: dict[int, list[tuple[int, Descriptor]]] = {}
         self._others: set[int] = set()  # inodes that are not INET sockets with a peer
 
     def __enter__(self) -> "_Search":
@@ -428,13 +428,13 @@ class _Search:
             there, other_sockets, other_obstacle = self._follow(back, MOST_HOPS)
             both = other_obstacle is None and there is holder and other_sockets == sockets
         found = tuple(sockets.values())
-        # Where a variable names the peer, that is not asked. Where one names another peer it may be right: a server
-        # that has several callers (lighttpd, stunnel) has only somebody else's socket left when this one has hung up.
-        # A child of the program's, as recordio is, has no callers but this one.
+        # Where a variable names the peer, that is not asked. Where one names another peer it may be right, and the
+        # relay's connection somebody else's; a child of the program's, as recordio is, has no callers but this one.
         unnamed = both and all(found[0].peername != remote for remote, _ in self.claims)
         unnamed = unnamed and (not self.claims or holder.parent == self.own.pid)
         here = found[0].sockname
-        accepted = unnamed and found[0].type == "stream" and isinstance(here, Endpoint) and self._listens(holder, here)
+        stream = found[0].type == "stream"
+        accepted = unnamed and stream and isinstance(here, Endpoint) and self._accepted(holder, here)
         return Relay(holder.pid, holder.name, found, user=holder.acts_as, both=both, accepted=accepted)
 
     def _follow(self, end: "End", hops: int) -> "tuple[_Process | None, Sockets, str | None]":
@@ -513,8 +513,7 @@ class _Search:
         # Another network namespace, or no netlink.
         for inode, found in read_tables(holder.folder):
             if found.listening:
-                assert isinstance(found.sockname, Endpoint)  # noqa: S101 - INET sockets have one
-                self._listeners.setdefault(holder.pid, []).append(found.sockname)
+                self._listeners.setdefault(holder.pid, []).append((inode, found))
             elif inode in wanted:
                 self._sockets[inode] = found
         self._others |= wanted - self._sockets.keys()
@@ -542,12 +541,17 @@ class _Search:
             take(table.connected(kind, unknown))
         self._others |= unknown
 
-    def _listens(self, holder: _Process, here: Endpoint) -> bool:
+    def _accepted(self, holder: _Process, here: Endpoint) -> bool:
+        """Whether a listener has taken the call to this address, and not the relay's own, which takes others as well.
+
+        A server that has several callers has only somebody else's socket left when this one has hung up.
+        """
         listeners = self._listeners.get(holder.pid)
         if listeners is None:
             table = self._open_table()
             try:
-                return table is not None and table.listens(here)
+                listeners = table.listeners(here) if table is not None else []
             except OSError:
                 return False
-        return any(end.port == here.port and (not int(end.ip) or end.ip == here.ip) for end in listeners)
+        inodes = {inode for inode, listener in listeners if is_called_by(listener, here)}
+        return bool(inodes) and not inodes & holder.inodes()

@@ -110,20 +110,23 @@ class SocketTable:
             if int.from_bytes(answer[_INODE], sys.byteorder) in wanted
         ]
 
-    def listens(self, endpoint: Endpoint) -> bool:
-        """Whether a TCP socket listens on this address, or on all addresses, and port.
+    def listeners(self, endpoint: Endpoint) -> "list[tuple[int, Descriptor]]":
+        """Inode and address of the TCP sockets that listen on this address, or on all addresses, and port.
 
         Raises:
             OSError: the kernel does not answer.
+            TooManyError: there are too many.
         """
         identity = _INET_ID.pack(endpoint.port or 0, 0, b"", b"")
+        found: list[tuple[int, Descriptor]] = []
         for family, protocol in KINDS[:2]:
             question = _INET_QUESTION.pack(family, protocol, 0, 1 << _LISTEN) + identity + bytes(4) + _NO_COOKIE
-            for answer in self._ask(question, _DUMP):
-                here = _read(answer, protocol)[1].sockname
-                if isinstance(here, Endpoint) and (not int(here.ip) or here.ip == endpoint.ip):
-                    return True
-        return False
+            found += [
+                listener
+                for listener in (_read(answer, protocol) for answer in self._ask(question, _DUMP))
+                if is_called_by(listener[1], endpoint)
+            ]
+        return found
 
     def unix_peer(self, inode: int) -> "int | None":
         """The inode of the socket at the other end of a connected UNIX-domain socket; 0 where it has none.
@@ -164,6 +167,12 @@ class SocketTable:
                 at += max(length + 3 & ~3, _MESSAGE.size)
             if not flags:
                 return answers
+
+
+def is_called_by(listener: Descriptor, endpoint: Endpoint) -> bool:
+    """Whether a listening socket takes the calls to this address and port."""
+    here = listener.sockname
+    return isinstance(here, Endpoint) and here.port == endpoint.port and (not int(here.ip) or here.ip == endpoint.ip)
 
 
 def _only(remote: Endpoint) -> bytes:

@@ -387,6 +387,42 @@ class TestUnixDomain:
 
         assert (found.remote, codes(found)) == (None, {"stale-variables"})
 
+    CGI = {"GATEWAY_INTERFACE": "CGI/1.1", "REMOTE_ADDR": "2001:db8::1", "REMOTE_PORT": "4711"}  # noqa: RUF012
+    CGID = Descriptor(
+        "socket", family="unix", type="stream", sockname="/run/cgisock", peername="", peercred=(9, 33, 33)
+    )
+
+    @pytest.mark.parametrize(
+        "stale",
+        [
+            {},
+            {"PROTO": "UNIX"},
+            {"PROTO": "IPC", "IPCREMOTEEUID": "0", "IPCREMOTEEGID": "0"},
+            {"REMOTE_HOST": "10.1.2.3"},
+        ],
+    )
+    def test_the_client_of_a_web_server_is_never_the_web_servers_user(self, stale: dict[str, str]) -> None:
+        """Apache's mod_cgid: descriptor 0 is its own UNIX-domain socket."""
+        found = identify(stale | self.CGI, Facts({0: self.CGID}, pid=17))
+
+        assert (found.remote, found.unix, found.dialect) == (Endpoint("2001:db8::1", 4711), None, "cgi")
+        assert "web-server" in codes(found)
+        assert not found.vouched
+
+    def test_a_server_of_unix_sockets_is_not_a_web_server(self) -> None:
+        own = {"PROTO": "IPC", "IPCREMOTEEUID": "33", "IPCREMOTEEGID": "33", "IPCREMOTEPATH": ""}
+        found = identify(self.CGI | own, Facts({0: self.CGID}, pid=17))
+
+        assert (found.unix, found.evidence) == (UnixPeer(33, 33, 9), "confirmed")
+        assert codes(found) == {"stale-variables"}
+
+    def test_a_port_that_cgi_does_not_have_is_the_super_servers(self) -> None:
+        """althttpd below tcpserver."""
+        found = identify(TCP | {"GATEWAY_INTERFACE": "CGI/1.0", "REMOTE_ADDR": "192.0.2.1"}, Facts({0: PIPE}, pid=17))
+
+        assert (found.remote, found.evidence, found.dialect) == (PEER, "proof", "cgi")
+        assert codes(found) == {"web-server"}
+
     def test_systemds_path_of_the_caller(self) -> None:
         nameless = Descriptor("socket", family="unix", type="stream", sockname="/run/s", peercred=(0, 1000, 100))
         found = identify({"REMOTE_ADDR": "@name"}, Facts({0: nameless}))

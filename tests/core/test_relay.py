@@ -270,6 +270,24 @@ def test_an_input_from_a_file_is_not_a_connection() -> None:
     assert (said["remote"], said["evidence"]) == (caller, "unconfirmed")
 
 
+def test_a_server_that_holds_the_listener_may_have_other_callers(tmp_path: Path) -> None:
+    """Whose connection is the only one left need not be this program's: its own caller may have hung up."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        argv = [*relay("parent"), sys.executable, "-I", "-c", ASK]
+        with socket.create_connection(listener.getsockname()) as client:
+            server, _ = listener.accept()
+            with server:
+                program = Program(
+                    argv, env={"PATH": os.environ["PATH"]}, stdin=server.fileno(), stdout=server.fileno(),
+                    pass_fds=[listener.fileno()],
+                )  # fmt: skip
+            with program:
+                said = json.loads(program.wait_for_line(MARK).partition(MARK)[2])
+            assert client.getsockname()
+
+    assert said["error"] == "NotUnderSuperServerError"
+
+
 def test_strict_says_why_and_what_to_do() -> None:
     said, caller = ask(relay("child", "witness"), strict=True)
 

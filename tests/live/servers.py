@@ -88,10 +88,11 @@ def user() -> str:
     return pwd.getpwuid(os.geteuid()).pw_name
 
 
-def tcpserver(program: list[str], *options: str) -> Callable[[Site], list[str]]:
+def tcpserver(program: list[str], *options: str, wrapper: str = "") -> Callable[[Site], list[str]]:
     def command(site: Site) -> list[str]:
         here = [path(program[0])] if len(program) == 1 else program
-        return [*here, "-RHl0", *options, "::0" if site.six else "0.0.0.0", str(site.port), site.program]
+        between = [path(wrapper)] if wrapper else []
+        return [*here, "-RHl0", *options, "::0" if site.six else "0.0.0.0", str(site.port), *between, site.program]
 
     return command
 
@@ -108,12 +109,13 @@ def ncat(option: str) -> Callable[[Site], list[str]]:
     return lambda site: [path("ncat"), "-l", "-k", option, site.program, site.any, str(site.port)]
 
 
-def inetd_line(site: Site, protocol: str) -> str:
-    return site.write("inetd.conf", f"{site.port} stream {protocol} nowait {user()} {site.program} whoami\n")
+def inetd_line(site: Site, protocol: str, wrapper: str = "") -> str:
+    run = f"{path(wrapper)} {wrapper} {site.program}" if wrapper else f"{site.program} whoami"
+    return site.write("inetd.conf", f"{site.port} stream {protocol} nowait {user()} {run}\n")
 
 
-def openbsd_inetd(site: Site) -> list[str]:
-    return [path("inetd"), "-i", inetd_line(site, "tcp6" if site.case in (V6, LINK) else "tcp")]
+def openbsd_inetd(wrapper: str = "") -> Callable[[Site], list[str]]:
+    return lambda site: [path("inetd"), "-i", inetd_line(site, "tcp6" if site.case in (V6, LINK) else "tcp", wrapper)]
 
 
 def inetutils(*options: str) -> Callable[[Site], list[str]]:
@@ -157,7 +159,7 @@ service "live" {{
     return [path("rlinetd"), "-d", "-f", site.write("rlinetd.conf", conf), "-p", str(found[0])]
 
 
-def stunnel(site: Site) -> list[str]:
+def stunnel(site: Site, more: str = "") -> list[str]:
     conf = f"""
 foreground = yes
 pid =
@@ -166,6 +168,7 @@ syslog = no
 accept = {":::" if site.six else "0.0.0.0:"}{site.port}
 exec = {site.program}
 cert = {site.folder}/mail.pem
+{more}
 """
     return [path("stunnel4"), site.write("stunnel.conf", conf)]
 
@@ -185,6 +188,19 @@ ROWS = (
     Row("tcpserver (ucspi-tcp)", ("ucspi-tcp/tcpserver",), tcpserver(["ucspi-tcp/tcpserver"]), (V4,)),
     Row("tcpserver (ucspi-tcp-ipv6)", ("ucspi-tcp-ipv6/tcpserver",), tcpserver(["ucspi-tcp-ipv6/tcpserver"])),
     Row("tcpserver -6 (ucspi-tcp-ipv6)", ("ucspi-tcp-ipv6/tcpserver",), tcpserver(["ucspi-tcp-ipv6/tcpserver"], "-6")),
+    Row(
+        "tcpserver, recordio (ucspi-tcp-ipv6)",
+        ("ucspi-tcp-ipv6/tcpserver", "recordio"),
+        tcpserver(["ucspi-tcp-ipv6/tcpserver"], wrapper="recordio"),
+        evidence=("relay",),
+    ),
+    Row(
+        "tcpserver, fixcrio (ucspi-tcp)",
+        ("ucspi-tcp/tcpserver", "ucspi-tcp/fixcrio"),
+        tcpserver(["ucspi-tcp/tcpserver"], wrapper="ucspi-tcp/fixcrio"),
+        (V4,),
+        ("relay",),
+    ),
     Row("ucspi-tcpserver (ours)", (), tcpserver(tool("tcpserver"))),
     Row("ucspi-tcpserver -6 (ours)", (), tcpserver(tool("tcpserver"), "-6")),
     Row(
@@ -200,17 +216,24 @@ ROWS = (
         (V4,),
         ("kernel",),
     ),
-    Row("socat EXEC", ("socat",), socat("EXEC:{}"), evidence=("proof",), zone=False),
-    # Where the shell stays in between (dash), SOCAT_PID is one generation too far away to prove anything.
-    Row("socat SYSTEM", ("socat",), socat("SYSTEM:{}"), evidence=("unconfirmed", "proof"), zone=False),
-    Row("socat SYSTEM, exec", ("socat",), socat("SYSTEM:exec {}"), evidence=("proof",), zone=False),
-    Row("socat EXEC,pipes", ("socat",), socat("EXEC:{},pipes"), evidence=("proof",), zone=False),
-    Row("socat EXEC,pty", ("socat",), socat("EXEC:{},pty,raw,echo=0"), evidence=("proof",), zone=False),
+    Row("socat EXEC", ("socat",), socat("EXEC:{}"), evidence=("relay",)),
+    # The shell may stay in between (dash), so the relay is a grandparent.
+    Row("socat SYSTEM", ("socat",), socat("SYSTEM:{}"), evidence=("relay",)),
+    Row("socat SYSTEM, exec", ("socat",), socat("SYSTEM:exec {}"), evidence=("relay",)),
+    Row("socat EXEC,pipes", ("socat",), socat("EXEC:{},pipes"), evidence=("relay",)),
+    Row("socat EXEC,pty", ("socat",), socat("EXEC:{},pty,raw,echo=0"), evidence=("relay",)),
     Row("socat EXEC,nofork", ("socat",), socat("EXEC:{},nofork")),
-    Row("ncat -e", ("ncat",), ncat("-e"), evidence=("proof",), refuses=(DUAL,)),
-    Row("ncat --sh-exec", ("ncat",), ncat("--sh-exec"), evidence=("proof",), refuses=(DUAL,)),
+    Row("ncat -e", ("ncat",), ncat("-e"), evidence=("confirmed",), refuses=(DUAL,)),
+    Row("ncat --sh-exec", ("ncat",), ncat("--sh-exec"), evidence=("confirmed",), refuses=(DUAL,)),
     Row("xinetd", ("xinetd",), xinetd, root=True),
-    Row("inetd (openbsd-inetd)", ("inetd",), openbsd_inetd, evidence=("kernel",), root=True),
+    Row("inetd (openbsd-inetd)", ("inetd",), openbsd_inetd(), evidence=("kernel",), root=True),
+    Row(
+        "inetd, fixcrio",
+        ("inetd", "fixcrio"),
+        openbsd_inetd("fixcrio"),
+        evidence=("relay",),
+        root=True,
+    ),
     Row("inetutils-inetd", ("inetutils-inetd",), inetutils(), evidence=("kernel",), root=True),
     Row("inetutils-inetd --environment", ("inetutils-inetd",), inetutils("--environment"), root=True),
     Row("inetutils-inetd --resolve", ("inetutils-inetd",), inetutils("--resolve"), root=True),
@@ -257,5 +280,12 @@ ROWS = (
         evidence=("kernel",),
     ),
     Row("stunnel exec", ("stunnel4", "openssl"), stunnel, evidence=("proof",), tls=True),
+    Row(
+        "stunnel exec, pty",
+        ("stunnel4", "openssl"),
+        lambda site: stunnel(site, "pty = yes"),
+        evidence=("relay",),
+        tls=True,
+    ),
     Row("couriertcpd", ("couriertcpd",), couriertcpd),
 )

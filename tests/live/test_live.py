@@ -251,7 +251,7 @@ def test_a_login_over_sshd_below_tcpserver_is_told_the_caller(
     right = answer.startswith(f"you are {truth}\r\n")
     record_property(CELL, ("sshd -i below tcpserver", case, f"right ({evidence})" if right else answer))
     assert right, (done.stderr, server.lines)
-    assert evidence == "unconfirmed"
+    assert evidence == "relay"  # sshd has the connection that SSH_CONNECTION names
 
 
 UNIX_SERVERS: dict[str, tuple[str, Callable[[str, str], list[str]]]] = {
