@@ -41,6 +41,7 @@ MOST_DESCRIPTORS = 4096
 _MOST_UNIX = 32  # sockets that are asked about one by one
 _TAKE_TLS_OFF = ("s6-tlsd", "s6-tlsd-io", "s6-ucspitlsd", "sslserver", "stunnel", "stunnel4", "tlss", "tlswrapper")
 _TERMINAL = "/dev/pts/"
+_OTHER_MODE = ("w", "r")  # what the other end of a pipe on descriptor 0 and on 1 is open for
 _MULTIPLEXERS = ("/dev/ptmx", "/dev/pts/ptmx")
 
 
@@ -129,10 +130,10 @@ def find(fd: int, environ: "Mapping[str, str]") -> "Relay | None":
             return None
         with _Search(own, claims) as search:
             try:
-                end = search.other_end(reading, "w")
+                end = search.other_end(reading, _OTHER_MODE[0])
                 if end is None:
                     return None
-                return search.relay(end, search.other_end(writing, "r") if writing else None)
+                return search.relay(end, search.other_end(writing, _OTHER_MODE[1]) if writing else None)
             except TooManyError:
                 return Relay(0, "", obstacle="too-many")
             except OSError:
@@ -178,7 +179,7 @@ class _Process:
         self.pid = pid
         self.folder = folder
         self.links: dict[int, str] = {}
-        self.readable = True
+        self.too_many = False
 
     @classmethod
     def open(cls, pid: int) -> "_Process":
@@ -215,6 +216,8 @@ class _Process:
         """
         fd = os.open("fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.folder)
         try:
+            if os.fstat(fd).st_size > most:  # their number, from Linux 6.2 on: a super-server's are not listed in vain
+                raise TooManyError
             names = os.listdir(fd)
             if len(names) > most:
                 raise TooManyError
@@ -309,8 +312,10 @@ class _Search:
         self._left = MOST_DESCRIPTORS
         self._level: dict[int, int] = {}
         """How far away a process is: the number of the ancestor that it is, or is a child of; -1 for own children."""
+        self._ancestors: list[_Process] = []
         self._looked_at = 0
         """Of so many ancestors, the nearest ones, all children were looked at."""
+        self._others_left = MOST_PROCESSES
         self._table: SocketTable | None = None
         self._table_is_forbidden = False
         self._sockets: Sockets = {}
@@ -329,27 +334,30 @@ class _Search:
     # -- the processes --
 
     def gather(self) -> None:
-        """Take hold of children, ancestors, and children of ancestors, the nearest first."""
+        """Take hold of children and ancestors."""
         for pid in self.own.children[:MOST_PROCESSES]:
             self._add(pid, -1)
-        ancestors: list[_Process] = []
         pid = self._parent
-        while pid and len(ancestors) < MOST_ANCESTORS:
-            ancestor = self._add(pid, len(ancestors))
+        while pid and len(self._ancestors) < MOST_ANCESTORS:
+            ancestor = self._add(pid, len(self._ancestors))
             if ancestor is None:
-                break
-            ancestors.append(ancestor)
+                return
+            self._ancestors.append(ancestor)
             pid = ancestor.parent
-        left = MOST_PROCESSES
-        for level, ancestor in enumerate(ancestors):
-            for pid in ancestor.children:
-                if pid in self._processes or pid == self.own.pid:
-                    continue
-                if not left:
-                    return
-                left -= 1
-                self._add(pid, level)
-            self._looked_at = level + 1
+
+    def _look_further(self) -> bool:
+        """Take hold of the children of the next ancestor; False where there is none, or they are too many."""
+        if self._looked_at == len(self._ancestors):
+            return False
+        for pid in self._ancestors[self._looked_at].children:
+            if pid in self._processes or pid == self.own.pid:
+                continue
+            if not self._others_left:
+                return False
+            self._others_left -= 1
+            self._add(pid, self._looked_at)
+        self._looked_at += 1
+        return True
 
     def _add(self, pid: int, level: int) -> "_Process | None":
         if pid in self._processes:
@@ -365,9 +373,9 @@ class _Search:
             self._left -= len(process.links)
         except FileNotFoundError:  # it has gone meanwhile
             process.links.clear()
-        except (OSError, TooManyError):
+        except (OSError, TooManyError) as error:
             process.links.clear()
-            process.readable = False
+            process.too_many = isinstance(error, TooManyError)
             self._closed.append(process)
         return process
 
@@ -388,24 +396,25 @@ class _Search:
         return (link, "") if link.startswith(_TERMINAL) and link != "/dev/pts/ptmx" else None
 
     def holders(self, end: "End") -> "list[_Process]":
-        """The processes that hold this end."""
+        """The processes that hold this end: looked for until there is one, and then as far away as the farthest is.
+
+        A pipe is held by what descends from the process that made it, so others are no farther away.
+        """
+        while True:
+            found = [process for process in self._processes.values() if self._holds(process, end)]
+            if found and all(self._level[process.pid] < self._looked_at for process in found):
+                return found
+            if not self._look_further():
+                return found
+
+    def _holds(self, process: _Process, end: "End") -> bool:
         name, mode = end
         if name.startswith(_TERMINAL):
-            number = name.removeprefix(_TERMINAL).encode()
-            return [
-                process
-                for process in self._processes.values()
-                if any(
-                    b"tty-index:\t%b\n" % number in process.text(f"fdinfo/{fd}")
-                    for fd, link in process.links.items()
-                    if link in _MULTIPLEXERS
-                )
-            ]
-        return [
-            process
-            for process in self._processes.values()
-            if any(link == name and (not mode or process.opened_for(fd, mode)) for fd, link in process.links.items())
-        ]
+            index = b"tty-index:\t%b\n" % name.removeprefix(_TERMINAL).encode()
+            return any(
+                link in _MULTIPLEXERS and index in process.text(f"fdinfo/{fd}") for fd, link in process.links.items()
+            )
+        return any(link == name and (not mode or process.opened_for(fd, mode)) for fd, link in process.links.items())
 
     # -- the witness --
 
@@ -419,13 +428,15 @@ class _Search:
         self.gather()
         if self.claimed and back is not None and not self.holders(end):
             # A caller who has said all may have made the relay close this end already; the other way is still open.
-            end, back = back, None
-        holder, sockets, obstacle = self._follow(end, MOST_HOPS)
+            holder, sockets, obstacle = self._follow(back, 1, MOST_HOPS)
+            back = None
+        else:
+            holder, sockets, obstacle = self._follow(end, 0, MOST_HOPS)
         if holder is None or obstacle is not None:
             return self._no_witness(holder, obstacle or "not-found")
         both = False
         if back is not None:
-            there, other_sockets, other_obstacle = self._follow(back, MOST_HOPS)
+            there, other_sockets, other_obstacle = self._follow(back, 1, MOST_HOPS)
             both = other_obstacle is None and there is holder and other_sockets == sockets
         found = tuple(sockets.values())
         # Where a variable names the peer, that is not asked. Where one names another peer it may be right, and the
@@ -437,12 +448,12 @@ class _Search:
         accepted = unnamed and stream and isinstance(here, Endpoint) and self._accepted(holder, here)
         return Relay(holder.pid, holder.name, found, user=holder.acts_as, both=both, accepted=accepted)
 
-    def _follow(self, end: "End", hops: int) -> "tuple[_Process | None, Sockets, str | None]":
-        """The process with the connection, its sockets, and why it cannot be a witness."""
+    def _follow(self, end: "End", fd: int, hops: int) -> "tuple[_Process | None, Sockets, str | None]":
+        """The process with the connection, its sockets, and why it cannot be a witness; ``fd``: 1 for output."""
         holders = self.holders(end)
         if not holders:
             return None, {}, "not-found"
-        answers = [self._sockets_behind(holder, end, hops) for holder in holders]
+        answers = [self._sockets_behind(holder, end, fd, hops) for holder in holders]
         for answer in answers:
             if answer[2] is not None:
                 return answer
@@ -453,16 +464,18 @@ class _Search:
             return answers[0][0], {}, "too-many"  # who else holds it has not been looked at
         return answers[0]
 
-    def _sockets_behind(self, holder: _Process, end: "End", hops: int) -> "tuple[_Process | None, Sockets, str | None]":
+    def _sockets_behind(
+        self, holder: _Process, end: "End", fd: int, hops: int
+    ) -> "tuple[_Process | None, Sockets, str | None]":
         sockets = self._connected(holder)
         if sockets:
             alike = len({socket.peername for socket in sockets.values()}) == 1
             return holder, sockets, None if alike else "several-peers"
         # Its own connection may be a pipe, of another relay: recordio below s6-tlsd.
-        before = self.other_end(holder.links.get(0, ""), end[1] or "w")
+        before = self.other_end(holder.links.get(fd, ""), _OTHER_MODE[fd])
         if before is None or before == end or hops <= 1:
             return holder, {}, "no-socket"
-        found = self._follow(before, hops - 1)
+        found = self._follow(before, fd, hops - 1)
         return found if found[0] is not None else (holder, {}, "not-found")
 
     def _no_witness(self, holder: "_Process | None", obstacle: str) -> Relay:
@@ -472,7 +485,8 @@ class _Search:
             for process in self._closed:
                 if process.pid == self._parent or process.parent in (self.own.pid, self._parent):
                     own_user = process.acts_as == os.geteuid()
-                    holder, obstacle = process, "protected" if own_user else "unreadable"
+                    reason = "too-many" if process.too_many else "protected" if own_user else "unreadable"
+                    holder, obstacle = process, reason
                     break
             else:
                 obstacle = "not-found" if holder is None else "no-socket"

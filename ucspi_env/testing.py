@@ -16,6 +16,7 @@ from ucspi_env._callers import DIALECTS, KINDS, Caller, callers
 from ucspi_env._facts import Descriptor, Facts
 from ucspi_env._harness import Harness, Run, Server
 from ucspi_env._model import Endpoint
+from ucspi_env._relay import Relay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def facts_from_capture(case: Mapping[str, Any]) -> Facts:
 
     Args:
         case: one recording: ``fd0``, ``fd1``, ``fd2`` and ``extra_fds`` (descriptors), ``pid``, ``ppid``,
-            ``env_duplicates``.
+            ``env_duplicates``; ``relay`` where there was one: ``pid``, ``name``, ``user``, ``asker``, ``sockets``
+            (descriptors), ``both``, ``accepted``, ``obstacle``.
     """
     descriptors = {number: _descriptor(case[f"fd{number}"]) for number in (0, 1, 2) if f"fd{number}" in case}
     for name, recorded in case.get("extra_fds", {}).items():
@@ -43,6 +45,20 @@ def facts_from_capture(case: Mapping[str, Any]) -> Facts:
         pid=case.get("pid"),
         ppid=case.get("ppid"),
         duplicates={name: tuple(values) for name, values in case.get("env_duplicates", {}).items()},
+        relay=_relay(case["relay"]) if case.get("relay") else None,
+    )
+
+
+def _relay(recorded: Mapping[str, Any]) -> Relay:
+    return Relay(
+        recorded["pid"],
+        recorded["name"],
+        [_descriptor(socket) for socket in recorded["sockets"]],
+        user=recorded["user"],
+        asker=recorded["asker"],
+        both=recorded["both"],
+        accepted=recorded["accepted"],
+        obstacle=recorded["obstacle"],
     )
 
 

@@ -155,6 +155,14 @@ def test_where_no_variable_names_a_peer_the_relays_is_the_answer(shape: str, end
     assert (said["remote"], said["evidence"], said["dialect"]) == (caller, "relay", "inetd")
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_over_two_hops_without_a_variable(shape: str) -> None:
+    """inetd → s6-tlsd → recordio."""
+    said, caller = ask([*relay(shape), *tool("recordio")], claim=False, strict=True)
+
+    assert (said["remote"], said["evidence"]) == (caller, "relay")
+
+
 def test_stale_variables_lose_against_the_relays_socket() -> None:
     stale = {"PROTO": "TCP", "TCPREMOTEIP": "203.0.113.9", "TCPREMOTEPORT": "9", "SOCAT_PEERADDR": "203.0.113.71"}
     said, caller = ask(relay("child"), claim=stale, strict=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ucspi_env import Endpoint, UCSPIError
 from ucspi_env import proxy as proxy_protocol
+from ucspi_env._dialects import DECISIVE
 from ucspi_env._facts import Descriptor, Facts
 from ucspi_env._identify import identify
 from ucspi_env.envcheck.lint import lint_text
@@ -31,15 +32,39 @@ def environment(data: bytes) -> None:
     """The environment of a program: NAME=VALUE, NUL between them; the first byte chooses what the kernel says."""
     inet = Descriptor("socket", family="inet6", type="stream", sockname="[::1]:25", peername="[::1]:4711")
     facts = (Facts(), Facts({0: inet}), Facts({0: Descriptor("pipe")}))[data[0] % 3 if data else 0]
-    items = [item.partition(b"=") for item in data[1:].split(b"\0")]
-    environ = {
-        name.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape") for name, _, value in items
-    }
+    environ = _variables(data[1:])
     for trust in ("kernel", "proxy"):
         with contextlib.suppress(UCSPIError):
             connection = identify(environ, facts, trust=trust)
             for end in (connection.remote, connection.local):
                 assert end is None or str(end).isprintable()
+
+
+def names(data: bytes) -> None:
+    """Two environments, an empty item between them: the names of the second that are not listed change no answer."""
+    inet = Descriptor(
+        "socket", family="inet6", type="stream", sockname=Endpoint("::1", 25), peername=Endpoint("::1", 4711)
+    )
+    named = Descriptor("socket", family="unix", type="stream", sockname="/run/s", peername="", peercred=(1, 2, 3))
+    choices = (Facts(), Facts({0: inet}), Facts({0: Descriptor("pipe")}, pid=17), Facts({0: named}, pid=17))
+    facts = choices[data[0] % len(choices)] if data else Facts()
+    first, _, second = data[1:].partition(b"\0\0")
+    environ, others = (_variables(part) for part in (first, second))
+    unlisted = {name: value for name, value in others.items() if name not in DECISIVE}
+    answers: list[object] = []
+    for judged in (environ, unlisted | environ, environ | unlisted):
+        try:
+            answers.append(identify(judged, facts))
+        except UCSPIError as error:
+            answers.append(str(error))
+    assert answers[0] == answers[1] == answers[2]
+
+
+def _variables(data: bytes) -> dict[str, str]:
+    items = [item.partition(b"=") for item in data.split(b"\0")]
+    return {
+        name.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape") for name, _, value in items
+    }
 
 
 def endpoint(data: bytes) -> None:
@@ -178,6 +203,14 @@ TARGETS = {
             b"\0PROTO=TCP\0TCPREMOTEIP=192.0.2.1\0TCPREMOTEPORT=25\0TCPREMOTEHOST=a.example\0TCPLOCALIP=::ffff:192.0.2.2",
             b"\1PROTO=TCP6\0TCP6REMOTEIP=fe80::1\0TCP6INTERFACE=eth0\0TCP6REMOTEPORT=65535\0TCPREMOTEINFO=x",
             b"\2SSLREMOTEIP=1.2.3.4\0UCSPI_PROXY_PEER=[::1]:1\0SOCAT_PEERADDR=[0000:0000::1]\0NCAT_REMOTE_ADDR=::1",
+        ),
+    ),
+    "names": Target(
+        names,
+        (
+            b"\2PROTO=TCP\0TCPREMOTEIP=192.0.2.1\0\0HTTP_X_PEERADDR=10.1.2.3\0HTTP_X_PID=17",
+            b"\0SOCAT_PEERADDR=::1\0UCSPI_TRUST=socat:X\0\0LC_A0_PEERADDR=/run/admin.sock\0LC_A0_PID=17",
+            b"\3GATEWAY_INTERFACE=CGI/1.1\0REMOTE_ADDR=::1\0\0HTTP_REMOTE_ADDR=10.1.2.3\0tcpremoteip=10.1.2.3",
         ),
     ),
     "endpoint": Target(endpoint, (b"[fe80::1%eth0]:25", b"192.0.2.1:65535", b"::ffff:1.2.3.4", b"2001:db8::")),

@@ -86,6 +86,27 @@ def descriptors() -> dict[str, Any]:
     return found
 
 
+def relay() -> dict[str, Any] | None:
+    """The process at the other end of descriptor 0, and its sockets, as in tests/captures."""
+    found = ucspi_env.Facts.observe().relay
+    if found is None:
+        return None
+    sockets = []
+    for one in found.sockets:
+        family = socket.AF_INET if one.family == "inet" else socket.AF_INET6
+        ends = {}
+        for which, end in (("sockname", one.sockname), ("peername", one.peername)):
+            assert isinstance(end, ucspi_env.Endpoint)
+            mapped = one.family == "inet6" and end.ip.version == 4
+            address = f"::ffff:{end.ip}" if mapped else str(end.ip)
+            ends[which] = {"family": family.name, "addr": address, "port": end.port}
+            if end.zone:
+                ends[which]["scope_name"] = end.zone
+        sockets.append({"kind": "socket", **ends, "type": f"SOCK_{(one.type or '').upper()}", "listening": False})
+    names = ("pid", "name", "user", "asker", "both", "accepted", "obstacle")
+    return {"sockets": sockets, **{name: getattr(found, name) for name in names}}
+
+
 def grandparent() -> int:
     """The parent of the parent, which a guess may be about as well."""
     return int(Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()[1])
@@ -107,6 +128,7 @@ def main() -> None:
         "answer": answer(),
         "environ": environment(),
         "descriptors": facts,
+        "relay": relay(),
         "pids": [os.getpid(), os.getppid(), grandparent()],
         "argv": sys.argv,
     }

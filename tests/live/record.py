@@ -1,4 +1,4 @@
-"""Record what web servers hand to their programs: ``python -m tests.live.record [FILE ...]``, as the superuser.
+"""Record what web servers and relays hand to their programs: ``python -m tests.live.record [FILE ...]``, as root.
 
 Writes ``tests/captures/FILE.json`` for each file of the table below, or for those that are named. Server and caller are
 two private namespaces with addresses of the documentation's; paths are replaced, so that nothing in a recording depends
@@ -18,7 +18,9 @@ from tests.support import Namespace, peers
 from tests.support.recordings import CAPTURES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+ROOT = Path(__file__).resolve().parents[2]
 
 PORT = 8080
 HERE = {"v4": "192.0.2.1", "v6": "2001:db8::1"}
@@ -81,6 +83,50 @@ FILES = {
 }
 
 
+def inetd(site: Site, wrapper: str) -> list[str]:
+    protocol = "tcp6" if ":" in site.host else "tcp"
+    line = f"{site.host}:{site.port} stream {protocol} nowait root {peer(wrapper)} {wrapper} {site.program}\n"
+    return [peer("inetd"), "-i", site.write("inetd.conf", line)]
+
+
+def tcpserver(site: Site, *wrapper: str) -> list[str]:
+    return [peer("ucspi-tcp-ipv6/tcpserver"), "-RHl0", site.host, str(site.port), *wrapper, str(site.program)]
+
+
+def socat(site: Site, options: str) -> list[str]:
+    listen = (
+        f"TCP6-LISTEN:{site.port},bind=[{site.host}]"
+        if ":" in site.host
+        else f"TCP4-LISTEN:{site.port},bind={site.host}"
+    )
+    return [peer("socat"), f"{listen},fork,reuseaddr", f"EXEC:{site.program}{options}"]
+
+
+def standin(shape: str) -> list[str]:
+    """s6-tlsd's shape (child) or tlss's (parent), without TLS; Debian has neither."""
+    return [sys.executable, "-I", str(ROOT / "tests" / "support" / "relay.py"), shape, "--"]
+
+
+# Relays: their command lines. The recordings hold the relay's sockets, too.
+RELAYS: dict[str, tuple[Callable[[Site], list[str]], list[Case]]] = {
+    "tcpserver-recordio": (lambda site: tcpserver(site, peer("recordio")), [V4, V6, STALE]),
+    "tcpserver-recordio-fixcrio": (lambda site: tcpserver(site, peer("recordio"), peer("fixcrio")), [V4, V6]),
+    "inetd-fixcrio": (lambda site: inetd(site, "fixcrio"), [V4, STALE]),
+    "tcpserver-child": (lambda site: tcpserver(site, *standin("child")), [V4, V6, STALE]),
+    "tcpserver-parent": (lambda site: tcpserver(site, *standin("parent")), [V4, V6, STALE]),
+    "tcpserver-two-hops": (lambda site: tcpserver(site, *standin("parent"), peer("recordio")), [V6]),
+    "socat-exec": (lambda site: socat(site, ""), [V4, V6, STALE]),
+    "socat-exec-pipes": (lambda site: socat(site, ",pipes"), [V4, V6]),
+    "socat-exec-pty": (lambda site: socat(site, ",pty,raw,echo=0"), [V4, V6]),
+}
+
+
+def peer(name: str) -> str:
+    found = peers().find(name)
+    assert found is not None, name
+    return found
+
+
 def changes(before: dict[str, str], said: Said) -> dict[str, Any]:
     """How the program's environment differs from the server's, in the order that it was handed over."""
     values: dict[str, list[str]] = {}
@@ -103,45 +149,84 @@ def record(file: str, server: str, case: Case, here: Namespace, there: Namespace
         site = Site(Path(folder), HERE[case.family], PORT, here, there)
         with WEB[server].start(site, env) as pid:
             command = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").replace("\0", " ")
-            response, port = site.call(request(case.headers, case.body), CALLER[case.family])
+            sent = request(case.headers, case.body)
+            response, port = site.call(sent, CALLER[case.family])
             said = site.take(response)
-        descriptors = said.everything["descriptors"]
-        found = {
-            "id": f"{file}-{case.name}",
-            "superserver": file,
-            "version": said.environ.get("NET_SERVER_SOFTWARE", said.environ.get("SERVER_SOFTWARE", "")),
-            "command": command,
-            "case": case.name,
-            **changes(env, said),
-            **{name: descriptors.pop(name) for name in ("fd0", "fd1", "fd2")},
-            "extra_fds": descriptors,
-            "argv": said.everything["argv"],
-            "pid": said.pids[0],
-            "ppid": said.pids[1],
-            "server_pid": pid,
-            "truth": {
-                "client_ip": CALLER[case.family],
-                "client_port": port,
-                "server_ip": HERE[case.family],
-                "server_port": PORT,
-                "family": site.family.name,
-                "tls": False,
-            },
-            "client_sent": request(case.headers, case.body).decode(),
-        }
-        # Paths of this machine: the folder, the interpreter of our tools, the root of an unpacked package.
-        text = json.dumps(found)
-        text = text.replace(f"{sys.executable} -I -m ucspi_env.tools.", "ucspi-").replace(folder, "/srv")
-        text = text.replace(str(peers().unpacked), "/srv/peers")
-        replaced: dict[str, Any] = json.loads(text)
-        return replaced
+        return written(file, file, case, said, env, pid, port, command, sent, folder)
+
+
+def written(
+    file: str,
+    name: str,
+    case: Case,
+    said: Said,
+    env: dict[str, str],
+    pid: int,
+    port: int,
+    command: str,
+    sent: bytes,
+    folder: str,
+) -> dict[str, Any]:
+    """One recording, without anything of this machine."""
+    descriptors = said.everything["descriptors"]
+    found = {
+        "id": f"{name}-{case.name}",
+        "superserver": file,
+        "version": said.environ.get("NET_SERVER_SOFTWARE", said.environ.get("SERVER_SOFTWARE", "")),
+        "command": command,
+        "case": case.name,
+        **changes(env, said),
+        **{name: descriptors.pop(name) for name in ("fd0", "fd1", "fd2")},
+        "extra_fds": descriptors,
+        "relay": said.everything["relay"],
+        "argv": said.everything["argv"],
+        "pid": said.pids[0],
+        "ppid": said.pids[1],
+        "server_pid": pid,
+        "truth": {
+            "client_ip": CALLER[case.family],
+            "client_port": port,
+            "server_ip": HERE[case.family],
+            "server_port": PORT,
+            "family": "AF_INET6" if case.family == "v6" else "AF_INET",
+            "tls": False,
+        },
+        "client_sent": sent.decode(),
+    }
+    # Paths of this machine: the folder, the interpreter of our tools, the root of an unpacked package.
+    text = json.dumps(found)
+    text = text.replace(f"{sys.executable} -I -m ucspi_env.tools.", "ucspi-").replace(folder, "/srv")
+    text = text.replace(f"{sys.executable} -I {ROOT}/tests/support/relay.py", "relay.py")
+    text = text.replace(str(peers().unpacked), "/srv/peers")
+    replaced: dict[str, Any] = json.loads(text)
+    return replaced
+
+
+def record_relay(name: str, case: Case, here: Namespace, there: Namespace) -> dict[str, Any]:
+    """Start the super-server with the relay, call it once, and put down what the program saw."""
+    env = CLEAN | (LEFT_OVER if case.stale else {})
+    with tempfile.TemporaryDirectory(prefix="record") as folder:
+        site = Site(Path(folder), HERE[case.family], PORT, here, there)
+        with site.run(RELAYS[name][0](site), env) as server:
+            site.wait_until_it_listens(server)
+            with site.connect(CALLER[case.family]) as client:
+                port = client.getsockname()[1]
+                while client.recv(4096):
+                    continue
+            said = site.take()
+            return written("relays", name, case, said, env, server.pid, port, " ".join(server.argv), b"", folder)
 
 
 def main() -> None:
     with Namespace() as here:
         own = [f"{HERE['v4']}/24", f"{HERE['v6']}/64"]
         there = here.neighbour(f"{CALLER['v4']}/24", f"{CALLER['v6']}/64", own=own)
-        for file in sys.argv[1:] or FILES:
+        for file in sys.argv[1:] or [*FILES, "relays"]:
+            if file == "relays":
+                made = [record_relay(name, case, here, there) for name, (_, cases) in RELAYS.items() for case in cases]
+                (CAPTURES / "relays.json").write_text(json.dumps(made, indent=1) + "\n")
+                print(file, *(case["id"] for case in made))
+                continue
             server, cases = FILES[file]
             recorded = [record(file, server, case, here, there) for case in cases]
             (CAPTURES / f"{file}.json").write_text(json.dumps(recorded, indent=1) + "\n")
