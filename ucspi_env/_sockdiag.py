@@ -7,7 +7,6 @@ it (``RestrictAddressFamilies=`` of systemd).
 """
 
 import _socket
-import struct
 import sys
 from errno import ENOENT
 
@@ -23,20 +22,13 @@ _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
 _ERROR, _DONE = 2, 3
 _REQUEST, _DUMP = 0x1, 0x300
-_MESSAGE = struct.Struct("=IHHII")  # length, type, flags, sequence number, port id
-_INET_QUESTION = struct.Struct("=BBBxI")  # family, protocol, extensions, states; `_INET_ID` follows
-_INET_ID = struct.Struct("!HH16s16s")  # ports and addresses in network order; interface and cookie follow
+_HEADER = 16  # length, type, flags, sequence number, port id
 _NO_COOKIE = b"\xff" * 8
-_INET_ANSWER = struct.Struct("=BB2x48s16xI")  # family, state, `_INET_ID` …, expiry, queues and user, inode
-_INODE = slice(68, 72)
+_ENDS = slice(4, 40)  # of an answer about an INET socket: ports and addresses of both ends, in network order
+_INTERFACE, _INODE = slice(40, 44), slice(68, 72)
 _BYTECODE, _PEER_IS = 1, 8
-_OPERATION = struct.Struct("=BBH")  # code, how far to go on if it is true, and if it is false
-_CONDITION = struct.Struct("=BBxxi")  # family, prefix length, port; the address follows
-_UNIX_QUESTION = struct.Struct("=BBHIII8s")  # family, protocol, pad, states, inode, what to show, cookie
-_UNIX_SHOW_PEER = 4
-_UNIX_ANSWER_LENGTH = 16
-_ATTRIBUTE = struct.Struct("=HH")
-_UNIX_PEER = 2
+_UNIX_SHOW_PEER, _UNIX_PEER = 4, 2
+_UNIX_ANSWER = 16  # family, type, state, inode, cookie; attributes follow
 
 _TCP, _UDP = 6, 17
 KINDS = tuple((family, protocol) for protocol in (_TCP, _UDP) for family in (_socket.AF_INET, _socket.AF_INET6))
@@ -82,8 +74,7 @@ class SocketTable:
             return []
         # An IPv6 socket whose addresses are IPv4-mapped is found as the IPv4 one that it stands for.
         family = _socket.AF_INET if remote.ip.version == 4 else _socket.AF_INET6
-        identity = _INET_ID.pack(local.port or 0, remote.port or 0, local.ip.packed, remote.ip.packed)
-        question = _INET_QUESTION.pack(family, _TCP, 0, 0xFFFFFFFF) + identity + bytes(4) + _NO_COOKIE
+        question = _question(family, _TCP, 0xFFFFFFFF, local, remote)
         return [found for answer in self._ask(question, 0) if (found := _read(answer, _TCP))[1].peername is not None]
 
     def connected(
@@ -101,14 +92,10 @@ class SocketTable:
             TooManyError: there are too many.
         """
         family, protocol = kind
-        question = _INET_QUESTION.pack(family, protocol, 0, _CONNECTED) + bytes(44) + _NO_COOKIE
+        question = _question(family, protocol, _CONNECTED)
         if remote is not None:
             question += _only(remote)
-        return [
-            _read(answer, protocol)
-            for answer in self._ask(question, _DUMP)
-            if int.from_bytes(answer[_INODE], sys.byteorder) in wanted
-        ]
+        return [_read(answer, protocol) for answer in self._ask(question, _DUMP) if _number(answer[_INODE]) in wanted]
 
     def listeners(self, endpoint: Endpoint) -> "list[tuple[int, Descriptor]]":
         """Inode and address of the TCP sockets that listen on this address, or on all addresses, and port.
@@ -117,10 +104,9 @@ class SocketTable:
             OSError: the kernel does not answer.
             TooManyError: there are too many.
         """
-        identity = _INET_ID.pack(endpoint.port or 0, 0, b"", b"")
         found: list[tuple[int, Descriptor]] = []
         for family, protocol in KINDS[:2]:
-            question = _INET_QUESTION.pack(family, protocol, 0, 1 << _LISTEN) + identity + bytes(4) + _NO_COOKIE
+            question = _question(family, protocol, 1 << _LISTEN, Endpoint("0.0.0.0", endpoint.port))  # noqa: S104
             found += [
                 listener
                 for listener in (_read(answer, protocol) for answer in self._ask(question, _DUMP))
@@ -133,27 +119,27 @@ class SocketTable:
 
         None where ``inode`` is not a UNIX-domain socket of this network namespace.
         """
-        question = _UNIX_QUESTION.pack(_socket.AF_UNIX, 0, 0, 0xFFFFFFFF, inode, _UNIX_SHOW_PEER, _NO_COOKIE)
-        for answer in self._ask(question, 0):
-            at = _UNIX_ANSWER_LENGTH
-            while at + _ATTRIBUTE.size <= len(answer):
-                length, kind = _ATTRIBUTE.unpack_from(answer, at)
+        question = bytes([_socket.AF_UNIX, 0, 0, 0]) + _word(0xFFFFFFFF) + _word(inode) + _word(_UNIX_SHOW_PEER)
+        for answer in self._ask(question + _NO_COOKIE, 0):
+            at = _UNIX_ANSWER
+            while at + 4 <= len(answer):
+                length, kind = _number(answer[at : at + 2]), _number(answer[at + 2 : at + 4])
                 if kind == _UNIX_PEER:
-                    return int.from_bytes(answer[at + 4 : at + 8], sys.byteorder)
+                    return _number(answer[at + 4 : at + 8])
                 at += max(length + 3 & ~3, 4)
             return 0
         return None
 
     def _ask(self, question: bytes, flags: int) -> "list[bytes]":
         """All answers to one question; none where the kernel has no such socket."""
-        length = _MESSAGE.size + len(question)
-        self._socket.send(_MESSAGE.pack(length, _SOCK_DIAG_BY_FAMILY, _REQUEST | flags, 1, 0) + question)
+        header = _word(_HEADER + len(question)) + _half(_SOCK_DIAG_BY_FAMILY) + _half(_REQUEST | flags)
+        self._socket.send(header + _word(1) + _word(0) + question)
         answers: list[bytes] = []
         while True:
             data = self._socket.recv(1 << 16)
             at = 0
-            while at + _MESSAGE.size <= len(data):
-                length, kind, _, _, _ = _MESSAGE.unpack_from(data, at)
+            while at + _HEADER <= len(data):
+                length, kind = _number(data[at : at + 4]), _number(data[at + 4 : at + 6])
                 if kind == _DONE:
                     return answers
                 if kind == _ERROR:
@@ -163,10 +149,31 @@ class SocketTable:
                     raise OSError(error, "sock_diag")
                 if len(answers) == _MOST:
                     raise TooManyError
-                answers.append(data[at + _MESSAGE.size : at + length])
-                at += max(length + 3 & ~3, _MESSAGE.size)
+                answers.append(data[at + _HEADER : at + length])
+                at += max(length + 3 & ~3, _HEADER)
             if not flags:
                 return answers
+
+
+def _number(data: bytes) -> int:
+    return int.from_bytes(data, sys.byteorder)
+
+
+def _word(number: int) -> bytes:
+    return number.to_bytes(4, sys.byteorder)
+
+
+def _half(number: int) -> bytes:
+    return number.to_bytes(2, sys.byteorder)
+
+
+def _question(
+    family: int, protocol: int, states: int, local: "Endpoint | None" = None, remote: "Endpoint | None" = None
+) -> bytes:
+    """A question about INET sockets (``inet_diag_req_v2``): only ports count where many are asked about."""
+    ports = b"".join((end.port or 0 if end else 0).to_bytes(2, "big") for end in (local, remote))
+    addresses = b"".join((end.ip.packed if end else b"").ljust(16, b"\0") for end in (local, remote))
+    return bytes([family, protocol, 0, 0]) + _word(states) + ports + addresses + bytes(4) + _NO_COOKIE
 
 
 def is_called_by(listener: Descriptor, endpoint: Endpoint) -> bool:
@@ -180,26 +187,29 @@ def _only(remote: Endpoint) -> bytes:
     # Matched by sockets of both families: an IPv4 condition is true of IPv4-mapped addresses, too.
     address = remote.ip.packed
     family = _socket.AF_INET if len(address) == 4 else _socket.AF_INET6
-    condition = _CONDITION.pack(family, len(address) * 8, -1 if remote.port is None else remote.port) + address
-    length = _OPERATION.size + len(condition)
-    code = _OPERATION.pack(_PEER_IS, length, length + _OPERATION.size) + condition
-    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(code), _BYTECODE) + code
+    port = 0xFFFFFFFF if remote.port is None else remote.port  # -1: any
+    condition = bytes([family, len(address) * 8, 0, 0]) + _word(port) + address
+    # Code, how far to go on if it is true, and if it is false: past the end, which refuses the socket.
+    length = 4 + len(condition)
+    code = bytes([_PEER_IS, length]) + _half(length + 4) + condition
+    return _half(4 + len(code)) + _half(_BYTECODE) + code
 
 
 def _read(answer: bytes, protocol: int) -> "tuple[int, Descriptor]":
-    family, state, identity, inode = _INET_ANSWER.unpack_from(answer)
-    here, there, source, destination = _INET_ID.unpack_from(identity)
+    family, state = answer[0], answer[1]
+    ends = answer[_ENDS]
     size = 4 if family == _socket.AF_INET else 16
-    index = int.from_bytes(identity[36:40], sys.byteorder)
+    here = _socket.inet_ntop(family, ends[4 : 4 + size])
+    there = _socket.inet_ntop(family, ends[20 : 20 + size])
+    index = _number(answer[_INTERFACE])
     zone = interface_name(index) if index else None
-    return inode, Descriptor(
+    peer = Endpoint(there, int.from_bytes(ends[2:4], "big"), zone) if _CONNECTED >> state & 1 else None
+    return _number(answer[_INODE]), Descriptor(
         "socket",
         family="inet" if size == 4 else "inet6",
         type="stream" if protocol == _TCP else "dgram",
-        sockname=Endpoint(_socket.inet_ntop(family, source[:size]), here, zone),
-        peername=Endpoint(_socket.inet_ntop(family, destination[:size]), there, zone)
-        if _CONNECTED >> state & 1
-        else None,
+        sockname=Endpoint(here, int.from_bytes(ends[:2], "big"), zone),
+        peername=peer,
         listening=state == _LISTEN,
     )
 
