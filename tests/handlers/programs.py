@@ -20,7 +20,7 @@ IDENTITY = """
         "file": __file__, "name": __name__, "doc": __doc__, "spec": __spec__, "package": __package__,
         "loader": (__loader__.name, __loader__.path), "main": sys.modules["__main__"].__dict__ is globals(),
         "environ": {name: value for name, value in sorted(os.environ.items()) if "PORT" not in name},
-        "getenv": subprocess.check_output(["sh", "-c", "env | grep -v PORT | grep -v ^_= | sort"]),
+        "getenv": subprocess.check_output(["sh", "-c", "env | grep -av PORT | grep -av ^_= | sort"]),
         "cwd": os.getcwd(), "fds": sorted(os.listdir("/proc/self/fd")), "uid": os.getresuid(),
         "signals": {number.name: repr(signal.getsignal(number)) for number in signal.valid_signals()
                     if isinstance(number, signal.Signals)},
