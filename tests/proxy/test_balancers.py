@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import socket
 import ssl
@@ -175,6 +176,35 @@ def test_a_server_that_is_gone_costs_no_caller(
             for caller in LOOPBACKS * 2:
                 said, truth = front.ask(caller)
                 assert (said.arguments, said.remote) == (["mail2"], truth)
+
+
+@pytest.mark.peer("haproxy", "s6-ipcserver-socketbinder", "s6-ipcserverd")
+@pytest.mark.parametrize("sends", ["send-proxy", "send-proxy-v2"])
+@pytest.mark.parametrize("trusted", ["unix:", "unix:uid", "UCSPI_TRUST=proxy"])
+def test_haproxys_callers_are_seen_over_a_unix_socket(
+    peer: Callable[[str], str], tmp_path: Path, sends: str, trusted: str
+) -> None:
+    path = tmp_path / "mail.sock"
+    spec = f"unix:uid={os.geteuid()}" if trusted == "unix:uid" else "unix:"
+    chain = [*tool("proxyserver"), "-n", spec]
+    if trusted == "UCSPI_TRUST=proxy":  # a wrapper that leaves no mark: the operator vouches for it
+        chain += ["env", "-u", "UCSPI_PROXY_PEER", trusted]
+    # What s6-ipcserver becomes; unpacked it looks for the two where they are not.
+    argv = [peer("s6-ipcserver-socketbinder"), str(path), peer("s6-ipcserverd"), "-1", *chain, *REPORT]
+    text = snippet("haproxy").replace("check send-proxy-v2", sends)
+    text = re.sub(r"^    server mail2 .*\n", "", text, flags=re.MULTILINE)
+    with listeners() as sockets, Program(argv) as server:
+        assert server.process.stdout is not None
+        assert server.process.stdout.readline() == b"\n"  # -1: it listens
+        front = haproxy(peer("haproxy"), tmp_path / "haproxy.cfg", text, [f"unix@{path}"], sockets)
+        with front.program:
+            for caller in LOOPBACKS:
+                said, truth = front.ask(caller, b"HELO")
+                assert (said.remote, said.evidence, said.rest) == (truth, "proxy", "HELO")
+                assert said.local == truth.rpartition(":")[0] + f":{front.ports[caller]}"
+                assert said.problems == []
+                mark = spec if trusted == "unix:uid" else f"unix:{path}"
+                assert said.variables.get("UCSPI_PROXY_PEER") == (None if trusted == "UCSPI_TRUST=proxy" else mark)
 
 
 @pytest.fixture(scope="session")
