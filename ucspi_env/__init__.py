@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ucspi_env._relay import Relay
     from ucspi_env._session import Session, client_session, serve
     from ucspi_env._unix import UnixPeer
+    from ucspi_env._version import __version__
 
 __all__ = [
     "BadVariableError",
@@ -65,6 +66,7 @@ __all__ = [
     "UnixPeer",
     "VariableError",
     "WrongKindError",
+    "__version__",
     "build",
     "client_session",
     "connection",
@@ -94,6 +96,7 @@ _LAZY = {
     "Relay": "_relay",
     "Session": "_session",
     "UnixPeer": "_unix",
+    "__version__": "_version",
     "build": "_build",
     "client_session": "_session",
     "dialect": "_dialects",

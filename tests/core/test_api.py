@@ -7,6 +7,7 @@ import pickle
 import socket
 import subprocess
 import sys
+import tomllib
 import traceback
 from pathlib import Path
 
@@ -74,7 +75,9 @@ def test_importing_and_asking_stays_lean() -> None:
     assert not heavy & set(done.stdout.split())
 
 
-def modules_of(question: str, stdin: int = subprocess.DEVNULL, environ: dict[str, str] | None = None) -> list[str]:
+def modules_of(
+    question: str, stdin: int = subprocess.DEVNULL, environ: dict[str, str] | None = None, place: Path = ROOT
+) -> list[str]:
     """What asking ``question`` in a fresh interpreter imports of the package, and `__future__`."""
     code = (
         f"import sys; sys.path.insert(0, sys.argv[1]); import ucspi_env; {question}\n"
@@ -82,7 +85,7 @@ def modules_of(question: str, stdin: int = subprocess.DEVNULL, environ: dict[str
         "print(*found, file=sys.stderr)"  # standard output may be anything
     )
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", code, str(ROOT)],
+        [sys.executable, "-I", "-S", "-c", code, str(place)],
         stdin=stdin,
         stderr=subprocess.PIPE,
         env=environ or {},
@@ -107,10 +110,25 @@ def test_the_usual_connection_imports_no_more_than_the_decision() -> None:
     assert imported == PATH
 
 
-def test_variables_alone_import_what_weighs_them_too() -> None:
-    environ = {"PROTO": "TCP", "TCPREMOTEIP": "192.0.2.1", "TCPREMOTEPORT": "1", "TCPLOCALHOST": "0"}
+VARIABLES = {"PROTO": "TCP", "TCPREMOTEIP": "192.0.2.1", "TCPREMOTEPORT": "1", "TCPLOCALHOST": "0"}
 
-    assert modules_of(f"ucspi_env.remote({environ})") == sorted([*PATH, "_hearsay"])
+
+def test_variables_alone_import_what_weighs_them_too() -> None:
+    assert modules_of(f"ucspi_env.remote({VARIABLES})") == sorted([*PATH, "_hearsay"])
+
+
+def test_the_version_is_that_of_pyproject_and_is_looked_up_when_it_is_asked_for() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+
+    assert ucspi_env.__version__ == project["version"]
+    assert "_version" in modules_of("ucspi_env.__version__")
+    assert "_version" not in modules_of(f"ucspi_env.remote({VARIABLES}); dir(ucspi_env); ucspi_env.build")
+
+
+def test_a_package_that_is_not_installed_says_so_by_its_version(tmp_path: Path) -> None:
+    (tmp_path / "ucspi_env").symlink_to(ROOT / "ucspi_env")
+
+    assert modules_of("assert ucspi_env.__version__ == '0+not.installed'", place=tmp_path)
 
 
 def test_importing_says_and_changes_nothing() -> None:

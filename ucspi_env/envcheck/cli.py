@@ -104,13 +104,9 @@ def _trouble(message: str, status: int = EXIT_TROUBLE) -> NoReturn:
 def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     del param
     if value:
-        from importlib.metadata import PackageNotFoundError, version
+        from ucspi_env import __version__
 
-        try:
-            number = version("ucspi-env")
-        except PackageNotFoundError:  # a checkout that is not installed
-            number = "not installed"
-        _put(f"{NAME} {number}\n")
+        _put(f"{NAME} {__version__}\n")
         ctx.exit()
 
 

@@ -26,15 +26,6 @@ _Job = tuple[str, str, bool]
 _FEW = 8
 
 
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("ucspi-env")
-    except PackageNotFoundError:
-        return "0"
-
-
 def _lint_job(job: _Job) -> list[Finding]:
     path, text, named = job
     return lint_text(path, text, named=named)
@@ -163,7 +154,9 @@ def _show(findings: list[Finding], work: list[_Job], form: str) -> None:
     elif form == "github":
         click.echo(_report.github(findings), nl=False)
     elif form == "sarif":
-        click.echo(_report.sarif(findings, _version()), nl=False)
+        from ucspi_env import __version__
+
+        click.echo(_report.sarif(findings, __version__), nl=False)
     else:
         wanted = {one.path for one in findings}
         sources = {name: text.split("\n") for name, text, _ in work if name in wanted}
