@@ -32,9 +32,12 @@ lint: $(VENV)/.tools
 	$(RUN) -m ruff format --check
 	$(RUN) -m ucspi_env.envcheck.lint --exclude 'broken_*' examples
 
+# The last command is about what users' type checkers see. It looks for the package by way of the first python on the path.
 typing: $(VENV)/.tools
 	$(RUN) -m mypy
 	$(VENV)/bin/pyright --pythonpath $(RUN)
+	PATH="$(abspath $(VENV))/bin:$$PATH" pyright --verifytypes ucspi_env --ignoreexternal >$(VENV)/.verified || { cat $(VENV)/.verified; false; }
+	@grep score $(VENV)/.verified
 
 pytest: $(VENV)/.tests
 	$(RUN) -Im pytest -n $(WORKERS) $(PYTEST)

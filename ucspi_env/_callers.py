@@ -74,10 +74,10 @@ class Caller:
             ValueError: an end cannot be read, both are not of one family, or an IPv6 caller is said to be mapped.
             DialectError: there is no such dialect, or it cannot carry such a caller.
         """
-        self.dialect = dialect
+        self.dialect: str = dialect
         far = _end(remote if remote is not None else _REMOTE["IPv4"], _PORTS[0])
-        self.remote = Endpoint(far.ip, far.port, far.zone, host or far.host, info or far.info)
-        self.local = _end(local if local is not None else _called_by(self.remote), _PORTS[1])
+        self.remote: Endpoint = Endpoint(far.ip, far.port, far.zone, host or far.host, info or far.info)
+        self.local: Endpoint = _end(local if local is not None else _called_by(self.remote), _PORTS[1])
         if self.remote.ip.version != self.local.ip.version:
             msg = f"{self.remote} cannot call {self.local}: two families"
             raise ValueError(msg)
@@ -86,7 +86,7 @@ class Caller:
             raise ValueError(msg)
         self.mapped = mapped
         self.as_ipv6 = as_ipv6
-        self.kind = _kind(self.remote, mapped=mapped or as_ipv6)
+        self.kind: str = _kind(self.remote, mapped=mapped or as_ipv6)
         self.change: EnvChange = self._written()
 
     def _written(self) -> EnvChange:

@@ -65,7 +65,7 @@ class Harness:
     """
 
     def __init__(self) -> None:
-        self.reason = ""
+        self.reason: str = ""
         self._stage: Stage | None = None
 
     def __enter__(self) -> Self:
@@ -284,7 +284,7 @@ class Server:
         listeners = _listeners()
         try:
             self.port: int = listeners[0].getsockname()[1]
-            self.hosts = tuple(listener.getsockname()[0] for listener in listeners)
+            self.hosts: tuple[str, ...] = tuple(listener.getsockname()[0] for listener in listeners)
             fds = [str(listener.fileno()) for listener in listeners]
             package = str(Path(__file__).parents[1])
             launch = [sys.executable, "-I", "-S", "-c", _LAUNCH, package, str(len(fds)), *fds]
@@ -301,7 +301,7 @@ class Server:
         finally:
             for listener in listeners:
                 listener.close()
-        self.pid = self._process.pid
+        self.pid: int = self._process.pid
         self._heard = threading.Condition()
         self._lines: list[str] = []
         self._ended = False

@@ -187,10 +187,10 @@ class HttpBody:
     """
 
     def __init__(self) -> None:
-        self.status = 0
-        self.reason = ""
+        self.status: int = 0
+        self.reason: str = ""
         self.length: int | None = None
-        self.received = 0
+        self.received: int = 0
         self._header: bytearray | None = bytearray()
         self._scanned = 0
 

@@ -118,8 +118,8 @@ class Resolver:
         self._seen: tuple[int, int, int] | None = None
         self._read: tuple[Endpoint, ...] = LOCAL_SERVERS
         self._given = tuple(servers or ())
-        self.own = servers is not None
-        self.warning = ""
+        self.own: bool = servers is not None
+        self.warning: str = ""
         variable = self._environ.get("DNSCACHEIP", "")
         if servers is None and variable:
             self.own = True

@@ -90,12 +90,13 @@ class Options:
         Raises:
             Stop: it cannot be used.
         """
+        self.argv: list[str]
         found, self.argv = scan_options(NAME, SYNOPSIS, arguments, "qQvlun:t:")
         letters = [letter for letter, _ in found]
-        self.verbosity = next((at for letter in reversed(letters) if (at := "qQv".find(letter)) >= 0), 1)
-        self.keep_local = "l" in letters
-        self.keep_unknown = "u" in letters
-        self.timeout = DEFAULT_TIMEOUT
+        self.verbosity: int = next((at for letter in reversed(letters) if (at := "qQv".find(letter)) >= 0), 1)
+        self.keep_local: bool = "l" in letters
+        self.keep_unknown: bool = "u" in letters
+        self.timeout: int = DEFAULT_TIMEOUT
         nets: list[str] = []
         for letter, value in found:
             if letter == "t":
@@ -109,7 +110,7 @@ class Options:
                 NAME, SYNOPSIS, "-n is missing: say which balancers may name callers, for example -n 127.0.0.1,::1"
             )
         words = ",".join(nets).replace(",", " ").split()
-        self.trusted_unix = [word.removeprefix(_UNIX) for word in words if word.startswith(_UNIX)]
+        self.trusted_unix: list[str] = [word.removeprefix(_UNIX) for word in words if word.startswith(_UNIX)]
         networks = ",".join(word for word in words if not word.startswith(_UNIX))
         try:
             self.trusted: Networks | None = balancers(networks) if networks or not self.trusted_unix else None

@@ -96,19 +96,20 @@ class Settings:
         Raises:
             Stop: an option cannot be used.
         """
-        self.ipv4_only = False
-        self.as_ipv6 = False
+        self.ipv4_only: bool = False
+        self.as_ipv6: bool = False
         self.local: Endpoint | None = None
-        self.local_port = 0
-        self.patience = (2, 58)
-        self.serial = False
+        self.local_port: int = 0
+        self.patience: tuple[int, int] = (2, 58)
+        self.serial: bool = False
         self.interface: str | None = None
         self.local_name: str | None = None
-        self.look_up_host = True
-        self.ask_ident = True
-        self.ident_timeout = 26
-        self.no_delay = False
-        self.verbosity = 1
+        self.look_up_host: bool = True
+        self.ask_ident: bool = True
+        self.ident_timeout: int = 26
+        self.no_delay: bool = False
+        self.verbosity: int = 1
+        self.operands: list[str]
         _, self.operands = scan_options(PROGRAM, SYNOPSIS, arguments, LETTERS, WORDS, take=self._take)
 
     def _take(self, option: str, value: str) -> None:
