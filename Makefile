@@ -1,6 +1,7 @@
 # make demo    start the bundled tcpserver, call it over IPv4 and IPv6, compare its answers with the kernel's
 # make test    ruff, mypy --strict, pyright, pytest
 # make docs-test   the commands of all pages, and what they print; a part of make test
+# make check-workflows   what is below .github, against the schemas of the forge
 # make bench   the benchmarks, beside the programs of other packages that are installed; draws docs/benchmarks.svg again
 # make fuzz    any bytes to every parser, FUZZ seconds for each; guided by coverage where atheris can be installed
 # make soak    SOAK seconds (600) of mixed traffic, with everything going wrong meanwhile; fails if anything is lost
@@ -20,7 +21,7 @@ FUZZ = 60
 SOAK = 600
 RUN = $(VENV)/bin/python
 
-.PHONY: demo test docs-test lint typing pytest test-wheel bench fuzz soak clean
+.PHONY: demo test docs-test lint typing pytest test-wheel check-workflows bench fuzz soak clean
 
 demo: $(VENV)/.package
 	$(RUN) examples/demo.py
@@ -52,6 +53,9 @@ test-wheel: $(VENV)/.tests
 	$(RUN) -m pip install --quiet --no-deps --force-reinstall build/wheel/*.whl
 	$(RUN) -Im pytest -n $(WORKERS) $(PYTEST)
 
+check-workflows: $(VENV)/.forge
+	$(RUN) -Im pytest tests/project/test_forge.py
+
 bench: $(VENV)/.tests
 	$(RUN) -m benchmarks
 
@@ -81,6 +85,11 @@ $(VENV)/.tests: $(VENV)/.package
 # There is no atheris for every machine; without it the same targets are tried by hypothesis.
 $(VENV)/.fuzz: $(VENV)/.tests
 	$(RUN) -m pip install --quiet --only-binary :all: --group fuzz || echo "no atheris for this machine: hypothesis instead" >&2
+	touch $@
+
+# Not among the tools: it needs a compiled package, which is not there for every machine.
+$(VENV)/.forge: $(VENV)/.tests
+	$(RUN) -m pip install --quiet --group forge
 	touch $@
 
 $(VENV)/.tools: $(VENV)/.tests

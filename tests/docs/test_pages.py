@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("**/*.md")])
 RUN = [page for page in PAGES if any(not block.mark and block.language in LANGUAGES for block in blocks(page))]
 NEEDS = {"docs/guide.md": ("cc", "perl"), "docs/tutorial.md": ("cc", "perl")}
-LINKED = sorted([*PAGES, ROOT / "SECURITY.md", ROOT / "CHANGELOG.md"])
+LINKED = sorted(
+    [*PAGES, ROOT / "SECURITY.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", ROOT / "CODE_OF_CONDUCT.md"]
+)
 _FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
