@@ -66,7 +66,7 @@ REMEDIES: Final[dict[str, dict[str, str]]] = {
     "reverse": {
         "": "build the block-list name from the parsed address: octets for IPv4, 32 nibbles for IPv6 (RFC 5782)",
         "c": "after un-mapping: four octets, or for (i = 15; i >= 0; --i) append the low and the high nibble of byte i, each with a dot",
-        "sh": "name=$(ucspi-envcheck shell …) or python3 -c 'import ipaddress,sys; print(ipaddress.ip_address(sys.argv[1]).reverse_pointer)'",
+        "sh": "python3 -c 'import ipaddress,sys; print(ipaddress.ip_address(sys.argv[1]).reverse_pointer)'",
         "perl": "IPv6: join('.', reverse split //, unpack('H32', inet_pton(AF_INET6, $ip))); IPv4: reverse the octets",
         "python": "peer.dnsbl_name(zone), or ip.reverse_pointer without its last two labels",
         "ruby": "IPAddr.new(text).native.reverse without \".in-addr.arpa\" or \".ip6.arpa\"",
