@@ -11,12 +11,9 @@ the way back, from a connection to an environment. What a server does not need a
 first used.
 """
 
-# The modules that remote() needs quote their annotations instead of importing `__future__`, which costs twice what
-# another of them would: benchmarks/bench_import.py counts.
-
-from ucspi_env._facts import Descriptor, Facts
-from ucspi_env._identify import identify
-from ucspi_env._model import Connection, Endpoint, Problem
+# Everything is imported when it is first used: a program of the suite that is in this package pays for no more than it
+# uses itself. The modules that remote() needs quote their annotations instead of importing `__future__`, which costs
+# twice what another of them would: benchmarks/bench_import.py counts.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +34,9 @@ if TYPE_CHECKING:
         VariableError,
         WrongKindError,
     )
+    from ucspi_env._facts import Descriptor, Facts
+    from ucspi_env._identify import identify
+    from ucspi_env._model import Connection, Endpoint, Problem
     from ucspi_env._networks import Networks
     from ucspi_env._relay import Relay
     from ucspi_env._session import Session, client_session, serve
@@ -90,9 +90,14 @@ _LAZY = {
     "UnconfirmedPeerError": "_errors",
     "VariableError": "_errors",
     "WrongKindError": "_errors",
+    "Connection": "_model",
+    "Descriptor": "_facts",
     "Dialect": "_dialects",
+    "Endpoint": "_model",
     "EnvChange": "_build",
+    "Facts": "_facts",
     "Networks": "_networks",
+    "Problem": "_model",
     "Relay": "_relay",
     "Session": "_session",
     "UnixPeer": "_unix",
@@ -101,6 +106,7 @@ _LAZY = {
     "client_session": "_session",
     "dialect": "_dialects",
     "dialects": "_dialects",
+    "identify": "_identify",
     "serve": "_session",
 }
 
@@ -147,6 +153,9 @@ def connection(
         BadVariableError: the only variables there are cannot be used.
         NotUnderSuperServerError: nothing speaks of a connection.
     """
+    from ucspi_env._facts import Facts
+    from ucspi_env._identify import identify
+
     if environ is None:
         import os
 

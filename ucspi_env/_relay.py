@@ -320,6 +320,7 @@ class _Search:
         self._table_is_forbidden = False
         self._sockets: Sockets = {}
         self._listeners: dict[int, list[tuple[int, Descriptor]]] = {}
+        self._followed: dict[tuple[End, int], tuple[_Process | None, Sockets, str | None]] = {}
         self._others: set[int] = set()  # inodes that are not INET sockets with a peer
 
     def __enter__(self) -> "_Search":
@@ -334,8 +335,15 @@ class _Search:
     # -- the processes --
 
     def gather(self) -> None:
-        """Take hold of children and ancestors."""
-        for pid in self.own.children[:MOST_PROCESSES]:
+        """Take hold of children and ancestors.
+
+        Raises:
+            TooManyError: there are more children than are looked at.
+        """
+        children = self.own.children
+        if len(children) > MOST_PROCESSES:
+            raise TooManyError
+        for pid in children:
             self._add(pid, -1)
         pid = self._parent
         while pid and len(self._ancestors) < MOST_ANCESTORS:
@@ -450,6 +458,13 @@ class _Search:
 
     def _follow(self, end: "End", fd: int, hops: int) -> "tuple[_Process | None, Sockets, str | None]":
         """The process with the connection, its sockets, and why it cannot be a witness; ``fd``: 1 for output."""
+        key = (end, fd)
+        if key not in self._followed:
+            self._followed[key] = None, {}, "no-socket"  # what a circle of pipes leads to
+            self._followed[key] = self._behind(end, fd, hops)
+        return self._followed[key]
+
+    def _behind(self, end: "End", fd: int, hops: int) -> "tuple[_Process | None, Sockets, str | None]":
         holders = self.holders(end)
         if not holders:
             return None, {}, "not-found"

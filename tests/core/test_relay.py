@@ -93,8 +93,11 @@ def ask(
 # -- shapes that are a witness ----------------------------------------------------------------------------------------
 
 
+TERMINAL = pytest.param(["pty"], id="terminal", marks=pytest.mark.needs("/dev/pts/ptmx"))
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-@pytest.mark.parametrize("end", [[], ["pair"], ["pty"]], ids=["pipes", "pair", "terminal"])
+@pytest.mark.parametrize("end", [pytest.param([], id="pipes"), pytest.param(["pair"], id="pair"), TERMINAL])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_relays_socket_proves_the_claim(shape: str, end: list[str], host: str) -> None:
     said, caller = ask(relay(shape, *end), host=host, strict=True)
@@ -492,3 +495,32 @@ def test_every_obstacle_has_a_line_with_a_remedy(obstacle: str) -> None:
     assert (problem.code, problem.severity) == ("relay-unproved", "notice")
     assert problem.message
     assert problem.hint
+
+
+def test_more_children_than_are_looked_at_prove_nothing() -> None:
+    said, caller = ask(relay("child", "crowd=70"))
+
+    assert (said["remote"], said["evidence"]) == (caller, "unconfirmed")
+    assert "relay-unproved" in said["problems"]
+
+
+def test_a_circle_of_pipes_leads_nowhere() -> None:
+    """Two processes that feed one another, and one of them the program."""
+    script = (
+        "import os, sys, signal, ctypes\n"
+        "(r1, w1), (r2, w2), (r3, w3) = os.pipe(), os.pipe(), os.pipe()\n"
+        "for reads, holds in ((r1, (w2, w3)), (r2, (w1,))):\n"
+        "    if os.fork() == 0:\n"
+        "        ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)\n"
+        "        os.dup2(reads, 0)\n"
+        "        for at, fd in enumerate(holds, 60): os.dup2(fd, at)\n"
+        "        os.closerange(1, 60)\n"
+        "        signal.pause()\n"
+        "os.dup2(r3, 0)\n"
+        "os.closerange(3, 60)\n"
+        "os.execv(sys.argv[1], sys.argv[1:])\n"
+    )
+    said, caller = ask([sys.executable, "-I", "-c", script], stdout=False)
+
+    assert (said["remote"], said["evidence"]) == (caller, "unconfirmed")
+    assert "has no network connection" in said["problems"]["relay-unproved"]

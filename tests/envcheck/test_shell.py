@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -167,3 +168,19 @@ def test_wrong_use_is_2(arguments: list[str], reason: str) -> None:
     assert done.returncode == 2
     assert reason in done.stderr.decode()
     assert said(done).endswith("exit 111\n")
+
+
+def test_every_line_that_is_shown_ends_the_script_where_the_command_cannot_start() -> None:
+    """``eval ""`` succeeds: without ``|| echo exit 111`` a script would go on with what it inherited."""
+    root = Path(__file__).parents[2]
+    shown = [
+        f"{file.relative_to(root)}: {line.strip()}"
+        for folder in ("docs", "examples", "ucspi_env")
+        for file in sorted((root / folder).rglob("*"))
+        if file.suffix in (".md", ".py", ".sh", ".1")
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if "$(ucspi-envcheck shell" in line
+    ]
+
+    assert len(shown) > 10
+    assert [line for line in shown if "|| echo exit 111" not in line.replace("\\|", "|")] == []

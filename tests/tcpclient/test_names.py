@@ -257,7 +257,7 @@ def test_look_ups_that_nobody_answers_end() -> None:
 
 
 class Ident:
-    """An ident server on port 113 of a namespace, for one call."""
+    """An ident server on port 113 of a namespace, for one call; PORTS in its answer are those of the question."""
 
     def __init__(self, namespace: Namespace, family: int, host: str, answer: bytes) -> None:
         self._listener = namespace.socket(family)
@@ -274,7 +274,7 @@ class Ident:
             connection.settimeout(PATIENCE)
             self.asked.set()
             self.question = connection.recv(100)
-            connection.sendall(self._answer)
+            connection.sendall(self._answer.replace(b"PORTS", self.question.rstrip()))
 
     def __enter__(self) -> Ident:
         self._thread.start()
@@ -296,7 +296,7 @@ def test_names_and_ident_are_looked_up_at_the_same_time(family: int, ip: str, ne
         return [respond(query, record(query.name, "PTR", "name.example"))]
 
     with (
-        Ident(namespace, family, ip, b"1,2:USERID:UNIX:joe\r\n") as ident,
+        Ident(namespace, family, ip, b"PORTS:USERID:UNIX:joe\r\n") as ident,
         DNSServer({}, after_ident, namespace=namespace, host="127.0.0.53", port=53) as dns,
         namespace.socket(family) as listener,
     ):
@@ -313,7 +313,9 @@ def test_names_and_ident_are_looked_up_at_the_same_time(family: int, ip: str, ne
 
 
 @pytest.mark.netns
-@pytest.mark.parametrize("answer", [b"1,2:ERROR:NO-USER\r\n", b"1,2:USERID:UNIX:\x1b[2J\r\n", b"", b"\n"])
+@pytest.mark.parametrize(
+    "answer", [b"PORTS:ERROR:NO-USER\r\n", b"PORTS:USERID:UNIX:\x1b[2J\r\n", b"1,2:USERID:UNIX:joe\r\n", b"", b"\n"]
+)
 def test_an_ident_answer_that_names_nobody_is_removed_and_not_empty(
     answer: bytes, netns: Callable[..., Namespace]
 ) -> None:

@@ -33,22 +33,11 @@ SUITE = {
 ADDITIONS = {"proxyserver": "proxyserver", "from-inetd": "from_inetd", "link": "link"}
 """Programs of our own, which stand in nobody's run script under a bare name."""
 
-# A launcher gives the package to the import system by its path, without its __init__: the core that this would import
-# costs more than a line tool does. Whatever asks the package itself for a name gets the whole package after all.
-# Nothing is added to sys.path, so what lies beside the package cannot shadow the standard library.
+# The folder that has the package is the last place to look in, so what lies beside the package cannot shadow the
+# standard library.
 _LAUNCH = """\
 import sys
-package = sys.modules["ucspi_env"] = type(sys)("ucspi_env")
-package.__path__ = [{path}]
-package.__file__ = {path} + "/__init__.py"
-def complete(name):
-    if name[:2] == "__":
-        raise AttributeError(name)
-    from importlib.machinery import SourceFileLoader
-    del package.__getattr__
-    SourceFileLoader("ucspi_env", package.__file__).exec_module(package)
-    return getattr(package, name)
-package.__getattr__ = complete
+sys.path.append({path})
 from ucspi_env.tools.{module} import run
 run()
 """
@@ -64,8 +53,8 @@ def scripts() -> dict[str, str]:
 
 def launch_code(module: str) -> str:
     """Python source, ASCII only, that runs a program's module out of this very package under ``python -I -S``."""
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    return _LAUNCH.format(path=ascii(package), module=module)
+    folder = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    return _LAUNCH.format(path=ascii(folder), module=module)
 
 
 def command(name: str) -> list[str]:

@@ -11,7 +11,7 @@ REMEDIES: Final[dict[str, dict[str, str]]] = {
     "parse": {
         "": "parse with the platform's address type, for both families, and work on the parsed value",
         "c": "getaddrinfo(text, 0, &(struct addrinfo){.ai_flags = AI_NUMERICHOST}, &res) takes both families and a zone; un-map with IN6_IS_ADDR_V4MAPPED",
-        "sh": "do not parse addresses in the shell: eval \"$(ucspi-envcheck shell)\" gives the canonical address, its family and network",
+        "sh": "do not parse addresses in the shell: eval \"$(ucspi-envcheck shell || echo exit 111)\" gives the canonical address, its family and network",
         "perl": "use Socket qw(inet_pton AF_INET AF_INET6); (my $t = $ip) =~ s/%.*//; my $bytes = inet_pton(AF_INET, $t) // inet_pton(AF_INET6, $t) // die",
         "python": "peer = ucspi_env.remote(); peer.ip is an IPv4Address or IPv6Address (else: ipaddress.ip_address(text), then .ipv4_mapped or itself)",
         "ruby": "require 'ipaddr'; ip = IPAddr.new(text.sub(/%.*/, '')).native",
@@ -25,7 +25,7 @@ REMEDIES: Final[dict[str, dict[str, str]]] = {
     "network": {
         "": "match networks on the parsed value by prefix length; group IPv6 by /64",
         "c": "compare the first n bits of the 16 bytes that inet_pton gave (IPv4 as ::ffff:0:0/96); never cut text",
-        "sh": "eval \"$(ucspi-envcheck shell)\" and compare whole networks; never cut or glob the text",
+        "sh": "eval \"$(ucspi-envcheck shell || echo exit 111)\" and compare whole networks; never cut or glob the text",
         "perl": "use NetAddr::IP; NetAddr::IP->new($net)->contains(NetAddr::IP->new($ip)); for groups take the /64",
         "python": "peer in ucspi_env.Networks.parse([\"10.0.0.0/8\", \"2001:db8::/32\"]); peer.network(v4=32, v6=64) for groups",
         "ruby": "IPAddr.new(net).include?(IPAddr.new(text.sub(/%.*/, '')).native)",
@@ -39,7 +39,7 @@ REMEDIES: Final[dict[str, dict[str, str]]] = {
     "compare": {
         "": "compare parsed and un-mapped addresses, not their spelling; loopback is 127.0.0.0/8 and ::1",
         "c": "compare the bytes of two parsed addresses, un-mapped with IN6_IS_ADDR_V4MAPPED; IN6_IS_ADDR_LOOPBACK and 127/8 for the loopback",
-        "sh": "compare canonical text: eval \"$(ucspi-envcheck shell)\"; the loopback is 127.* and ::1",
+        "sh": "compare canonical text: eval \"$(ucspi-envcheck shell || echo exit 111)\"; the loopback is 127.* and ::1",
         "perl": "compare inet_pton bytes of both, or NetAddr::IP->new($a) == NetAddr::IP->new($b)",
         "python": "ucspi_env.remote().ip == ipaddress.ip_address(other); peer.ip.is_loopback (un-mapped already)",
         "ruby": "IPAddr.new(text.sub(/%.*/, '')).native == IPAddr.new(other)",
@@ -66,7 +66,7 @@ REMEDIES: Final[dict[str, dict[str, str]]] = {
     "reverse": {
         "": "build the block-list name from the parsed address: octets for IPv4, 32 nibbles for IPv6 (RFC 5782)",
         "c": "after un-mapping: four octets, or for (i = 15; i >= 0; --i) append the low and the high nibble of byte i, each with a dot",
-        "sh": "name=$(ucspi-envcheck shell …) or python3 -c 'import ipaddress,sys; print(ipaddress.ip_address(sys.argv[1]).reverse_pointer)'",
+        "sh": "python3 -c 'import ipaddress,sys; print(ipaddress.ip_address(sys.argv[1]).reverse_pointer)'",
         "perl": "IPv6: join('.', reverse split //, unpack('H32', inet_pton(AF_INET6, $ip))); IPv4: reverse the octets",
         "python": "peer.dnsbl_name(zone), or ip.reverse_pointer without its last two labels",
         "ruby": "IPAddr.new(text).native.reverse without \".in-addr.arpa\" or \".ip6.arpa\"",
@@ -116,7 +116,7 @@ REMEDIES: Final[dict[str, dict[str, str]]] = {
     "key": {
         "": "make the key from the canonical address, for IPv6 from its /64",
         "c": "format the 16 parsed bytes (for IPv6 the first 8) as hex and use that as the key",
-        "sh": "use the key that eval \"$(ucspi-envcheck shell)\" gives: fixed lower-case hex, no port, no zone",
+        "sh": "use the key that eval \"$(ucspi-envcheck shell || echo exit 111)\" gives: fixed lower-case hex, no port, no zone",
         "perl": "my $key = unpack('H*', inet_pton(…)), for IPv6 the first 16 digits",
         "python": "peer.key(v4=32, v6=64)",
         "ruby": "IPAddr.new(text.sub(/%.*/, '')).native.mask(ip.ipv6? ? 64 : 32).to_s",
