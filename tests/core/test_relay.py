@@ -410,7 +410,7 @@ def test_without_netlink_the_tables_in_proc_serve(peer: Callable[[str], str], sh
         assert (said["remote"], said["evidence"]) == (caller, "relay")
 
 
-@pytest.mark.netns
+@pytest.mark.unshare("--map-root-user", "--mount")
 def test_without_proc_nothing_is_proved() -> None:
     hide = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh"]
     said, caller = ask([*relay("child"), *hide])
@@ -418,17 +418,26 @@ def test_without_proc_nothing_is_proved() -> None:
     assert (said["remote"], said["evidence"]) == (caller, "unconfirmed")
 
 
+@pytest.mark.root
 @pytest.mark.netns
 @pytest.mark.parametrize("claim", [True, False])
 def test_a_relay_in_another_network_namespace(claim: bool) -> None:
     """A program that has no network of its own, behind a relay that has."""
-    enter = ["unshare", "-rn"] if os.geteuid() else ["unshare", "-n"]
-    said, caller = ask([*relay("child"), *enter], claim=claim, strict=True)
+    said, caller = ask([*relay("child"), "unshare", "-n"], claim=claim, strict=True)
 
     assert (said["remote"], said["evidence"]) == (caller, "relay")
 
 
-@pytest.mark.netns
+@pytest.mark.unshare("--map-root-user", "--net")
+def test_a_relay_outside_of_the_programs_user_namespace_is_not_a_witness() -> None:
+    """Nothing in there may look at what is outside."""
+    said, caller = ask([*relay("child"), "unshare", "-rn"])
+
+    assert (said["remote"], said["evidence"]) == (caller, "unconfirmed")
+    assert "relay-unproved" in said["problems"]
+
+
+@pytest.mark.unshare("--map-root-user", "--pid", "--fork", "--mount-proc")
 def test_a_relay_in_another_process_namespace_is_not_found() -> None:
     enter = ["unshare", "-rpf", "--mount-proc"]
     said, caller = ask([*relay("parent"), *enter])

@@ -70,6 +70,7 @@ def test_a_rule_that_replaces_the_address_leaves_a_mark(
     assert call(server.port, "::1").data == b"::1 confirmed [] None\n"
 
 
+@pytest.mark.usefixtures("users_python")
 @pytest.mark.parametrize("launcher", [["--handler"], ["--handler", "--reuse", "10"]])
 def test_handlers_are_told_of_a_rule_as_programs_are(
     tcpserver: Callable[..., Server], tmp_path: Path, launcher: list[str]
