@@ -186,7 +186,8 @@ def tls_unconfirmed(environ: Environ, name: str, dialect: str) -> Problem:
 
 def relay_unproved(relay: Relay) -> Problem:
     """The process at the other end of the pipe could not be a witness."""
-    who = f"process {relay.pid} ({shown(relay.name)[1:-1]})"
+    name = shown(relay.name)[1:-1]
+    who = f"process {relay.pid} ({name})"
     what, hint = {
         "not-found": (
             "no process in reach holds the other end of descriptor 0",
@@ -194,7 +195,7 @@ def relay_unproved(relay: Relay) -> Problem:
         ),
         "unreadable": (
             f"{who} may be the relay, but runs as user {relay.user}: user {relay.asker} cannot look at its descriptors",
-            f"start the relay as user {relay.asker} too, for example: setuidgid USER {relay.name} PROGRAM",
+            f"start the relay as user {relay.asker} too, for example: setuidgid USER {name} PROGRAM",
         ),
         "protected": (
             f"{who} may be the relay, but its descriptors cannot be read: it has changed its user, or is protected",

@@ -85,8 +85,8 @@ def marked_unix(mark: "str | None", socket: "Descriptor") -> bool:
 def _with_proof(case: "Case") -> "Connection | None":
     """Step 5: claims that something else than the variables speaks for."""
     return (
-        _by_inherited_socket(case)
-        or _by_relay(case)
+        _by_relay(case)
+        or _by_inherited_socket(case)
         or _by_proxy_word(case)
         or _by_socat_word(case)
         or _by_process(case)
@@ -99,7 +99,7 @@ def _by_inherited_socket(case: "Case") -> "Connection | None":
     tcp = case.claims.get("TCP")
     for _, inherited in case.facts.descriptors:
         peer = inherited.peername
-        if not isinstance(peer, Endpoint):
+        if not isinstance(peer, Endpoint) or _contradicted_by_relay(case, peer):
             continue
         transport: Transport = "udp" if inherited.type == "dgram" else "tcp"
         if tcp and tcp.remote and case.marked(PROXY_PEER, peer):
@@ -109,6 +109,27 @@ def _by_inherited_socket(case: "Case") -> "Connection | None":
                 here = inherited.sockname if isinstance(inherited.sockname, Endpoint) else None
                 return case.answer(claim, "confirmed", transport, kernel=(peer, here))
     return None
+
+
+def _contradicted_by_relay(case: "Case", peer: "Endpoint") -> bool:
+    """Whether the relay has a connection, and not with this peer: then another socket is not this connection's."""
+    relay = case.facts.relay
+    return relay is not None and relay.obstacle is None and relay.sockets[0].peername != peer
+
+
+def output_counts(case: "Case", socket: "Descriptor") -> bool:
+    """Whether a connected socket on descriptor 1 alone is the connection (faucet --out, or the input is a pipe).
+
+    It may be a log server's, where a run script has redirected the output: not beside a relay's input, unless a claim
+    agrees or there is none.
+    """
+    peer = socket.peername
+    assert isinstance(peer, Endpoint)  # noqa: S101 - what Facts.connected promises
+    claims = [claim for claim in case.claims.values() if claim.remote is not None and claim.family is not SSH]
+    relay = case.facts.relay
+    if relay is None or any(claim.agrees_with(peer) for claim in claims):
+        return True
+    return not claims and (relay.obstacle is not None or relay.sockets[0].peername == peer)
 
 
 def _by_relay(case: "Case") -> "Connection | None":
@@ -136,6 +157,17 @@ def login(case: "Case", relay: "Relay", peer: "Endpoint", here: "Endpoint | None
     return case.answer(claim, "relay", "tcp", kernel=(peer, here), tls=False, relay=relay)
 
 
+def relayed_peer(relay: "Relay", claim: "Claim", peer: "Endpoint") -> "Endpoint":
+    """The peer of a relay's connection, as far as it is known to be this program's.
+
+    Where the claim has no port and the relay may have other callers, another caller from the address is left in its
+    place when this one has hung up; then the port is not known.
+    """
+    if relay.own or claim.remote is None or claim.remote.port is not None:
+        return peer
+    return Endpoint(peer.ip, None, peer.zone)
+
+
 def may_have_dialled(case: "Case", relay: "Relay") -> bool:
     """Whether the relay's connection need not be this program's: it may have dialled it, as a fetcher does."""
     if relay.both and relay.accepted:
@@ -161,13 +193,9 @@ def by_rule(
     endpoint. Without the mark stale variables look the same, where a caller picks the port that they have.
     """
     assert tcp.remote is not None  # noqa: S101 - callers choose usable claims
-    marked = case.marked(RULE_PEER, peer)
-    fits = (
-        here is not None
-        and tcp.remote.port == peer.port
-        and case.environ.get("TCPLOCALPORT") == str(here.port)
-        and (tcp.local is None or tcp.local.ip == here.ip)
-    )
+    here_too = here is not None and case.environ.get("TCPLOCALPORT") == str(here.port)
+    marked = here_too and case.marked(RULE_PEER, peer)
+    fits = here_too and tcp.remote.port == peer.port and (tcp.local is None or here is None or tcp.local.ip == here.ip)
     if not (marked or fits):
         return None
     from ucspi_env import _findings
@@ -204,12 +232,17 @@ def stunnel(case: "Case", peer: "Endpoint", here: "Endpoint | None") -> "Connect
     return case.answer(claim, evidence, "tcp", dialect="stunnel", vouched=vouched)
 
 
-def appended(facts: "Facts") -> "dict[str, str]":
+def appended(facts: "Facts", environ: "Mapping[str, str]") -> "dict[str, str]":
     """What a PROXY wrapper added behind variables of the same names, as ucspi-pp does.
 
     Only its user knows that there is one (``trust="proxy"``); all others read the first of each.
     """
-    return {name: values[-1] for name, values in facts.duplicates if name in TCP.names}
+    return {
+        name: values[-1]
+        for name, values in facts.duplicates
+        # What is judged may be another environment than the one that the process was started with.
+        if name in TCP.names and environ.get(name) == values[0]
+    }
 
 
 def _interactive(case: "Case") -> bool:

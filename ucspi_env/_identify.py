@@ -101,7 +101,7 @@ class Case:
         if proxied and facts.duplicates:
             from ucspi_env import _hearsay
 
-            self.appended = _hearsay.appended(facts)
+            self.appended = _hearsay.appended(facts, environ)
         self.environ = environ = {**environ, **self.appended} if self.appended else environ
         self.problems: list[Problem] = []
         self.claims: dict[str, Claim] = {}
@@ -121,6 +121,11 @@ class Case:
     def decide(self) -> "Connection":
         facts = self.facts
         socket = facts.connected()
+        if socket is not None and socket is not facts.descriptor(facts.fd):
+            from ucspi_env import _hearsay
+
+            if not _hearsay.output_counts(self, socket):
+                socket = None
         if socket is not None:
             found = self.with_kernel(socket)
             assert found is not None  # noqa: S101 - only a relay's socket can leave it open
@@ -176,6 +181,10 @@ class Case:
         for claim in self.claims.values():
             # A login's variables are inherited by all that it starts.
             if claim.agrees_with(peer) and claim.family is not SSH:
+                if relay is not None:
+                    from ucspi_env import _hearsay
+
+                    peer = _hearsay.relayed_peer(relay, claim, peer)
                 return self.answer(claim, evidence, transport, kernel=(peer, here), tls=False, relay=relay)
         if relay is not None or HOST.name in self.claims:
             from ucspi_env import _hearsay

@@ -14,6 +14,7 @@ Imported where descriptor 0 is such a pipe, and nowhere else.
 
 import _socket
 import os
+from errno import EMFILE, ENFILE
 
 from ucspi_env._facts import Descriptor
 from ucspi_env._model import Endpoint, Value
@@ -55,6 +56,7 @@ class Relay(Value):
         asker: the effective user id of the program itself.
         sockets: its connected INET sockets; all have the same peer where ``obstacle`` is None.
         both: whether the program's output leads to it as well as the input comes from it.
+        own: whether it has the connection on its own descriptor 0 or 1, as a relay for one connection has.
         accepted: whether the connection is known to have been accepted, not dialled, and for this program alone: its
             local port is a listener's, which the relay does not hold. Asked only where no variable names the peer.
         obstacle: why it cannot be a witness, or None: ``"not-found"``, ``"unreadable"`` (another user's),
@@ -62,7 +64,7 @@ class Relay(Value):
             ``"too-many"``, ``"no-kernel"``.
     """
 
-    __slots__ = ("accepted", "asker", "both", "name", "obstacle", "pid", "sockets", "user")
+    __slots__ = ("accepted", "asker", "both", "name", "obstacle", "own", "pid", "sockets", "user")
     pid: int
     name: str
     user: "int | None"
@@ -70,6 +72,7 @@ class Relay(Value):
     sockets: "tuple[Descriptor, ...]"
     both: bool
     accepted: bool
+    own: bool
     obstacle: "str | None"
 
     def __init__(
@@ -82,6 +85,7 @@ class Relay(Value):
         asker: "int | None" = None,
         both: bool = False,
         accepted: bool = False,
+        own: bool = True,
         obstacle: "str | None" = None,
     ) -> None:
         found = tuple(sockets)
@@ -95,6 +99,7 @@ class Relay(Value):
             sockets=found,
             both=both,
             accepted=accepted,
+            own=own,
             obstacle=obstacle,
         )
 
@@ -115,8 +120,9 @@ def find(fd: int, environ: "Mapping[str, str]") -> "Relay | None":
         None where the descriptor is not a pipe, an unnamed UNIX-domain socket or a terminal, or without /proc.
     """
     try:
-        own = _Process.open(os.getpid())
-    except OSError:
+        # This process's number in this /proc, which may belong to a process namespace around its own.
+        own = _Process.open(int(os.readlink("/proc/self")))
+    except (OSError, ValueError):
         return None
     with own:
         try:
@@ -133,7 +139,7 @@ def find(fd: int, environ: "Mapping[str, str]") -> "Relay | None":
                 end = search.other_end(reading, _OTHER_MODE[0])
                 if end is None:
                     return None
-                return search.relay(end, search.other_end(writing, _OTHER_MODE[1]) if writing else None)
+                return search.relay(end, search.other_end(writing, _OTHER_MODE[1]))
             except TooManyError:
                 return Relay(0, "", obstacle="too-many")
             except OSError:
@@ -383,7 +389,7 @@ class _Search:
             process.links.clear()
         except (OSError, TooManyError) as error:
             process.links.clear()
-            process.too_many = isinstance(error, TooManyError)
+            process.too_many = isinstance(error, TooManyError) or error.errno in (EMFILE, ENFILE)
             self._closed.append(process)
         return process
 
@@ -399,7 +405,9 @@ class _Search:
             return link, mode
         if link.startswith("socket:["):
             table = self._open_table()
-            peer = table.unix_peer(int(link[8:-1])) if table is not None else None
+            if table is None:
+                raise OSError("the kernel does not tell where a socket pair leads")
+            peer = table.unix_peer(int(link[8:-1]))
             return (f"socket:[{peer}]", "") if peer else None
         return (link, "") if link.startswith(_TERMINAL) and link != "/dev/pts/ptmx" else None
 
@@ -447,14 +455,18 @@ class _Search:
             there, other_sockets, other_obstacle = self._follow(back, 1, MOST_HOPS)
             both = other_obstacle is None and there is holder and other_sockets == sockets
         found = tuple(sockets.values())
+        # A process for this connection alone has it on its own descriptor 0 or 1. One that was handed several, or has
+        # accepted them, has only somebody else's left when this caller has hung up.
+        links = {f"socket:[{inode}]" for inode in sockets}
+        own = bool(links.intersection((holder.links.get(0), holder.links.get(1))))
         # Where a variable names the peer, that is not asked. Where one names another peer it may be right, and the
         # relay's connection somebody else's; a child of the program's, as recordio is, has no callers but this one.
         unnamed = both and all(found[0].peername != remote for remote, _ in self.claims)
         unnamed = unnamed and (not self.claims or holder.parent == self.own.pid)
         here = found[0].sockname
         stream = found[0].type == "stream"
-        accepted = unnamed and stream and isinstance(here, Endpoint) and self._accepted(holder, here)
-        return Relay(holder.pid, holder.name, found, user=holder.acts_as, both=both, accepted=accepted)
+        accepted = own and unnamed and stream and isinstance(here, Endpoint) and self._accepted(holder, here)
+        return Relay(holder.pid, holder.name, found, user=holder.acts_as, both=both, accepted=accepted, own=own)
 
     def _follow(self, end: "End", fd: int, hops: int) -> "tuple[_Process | None, Sockets, str | None]":
         """The process with the connection, its sockets, and why it cannot be a witness; ``fd``: 1 for output."""
@@ -575,12 +587,13 @@ class _Search:
 
         A server that has several callers has only somebody else's socket left when this one has hung up.
         """
-        listeners = self._listeners.get(holder.pid)
-        if listeners is None:
+        read = self._listeners.get(holder.pid)
+        if read is not None:
+            inodes = {inode for inode, listener in read if is_called_by(listener, here)}
+        else:
             table = self._open_table()
             try:
-                listeners = table.listeners(here) if table is not None else []
+                inodes = {inode for inode, _ in table.listeners(here)} if table is not None else set()
             except OSError:
                 return False
-        inodes = {inode for inode, listener in listeners if is_called_by(listener, here)}
         return bool(inodes) and not inodes & holder.inodes()

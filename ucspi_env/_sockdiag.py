@@ -27,6 +27,7 @@ _NO_COOKIE = b"\xff" * 8
 _ENDS = slice(4, 40)  # of an answer about an INET socket: ports and addresses of both ends, in network order
 _INTERFACE, _INODE = slice(40, 44), slice(68, 72)
 _BYTECODE, _PEER_IS = 1, 8
+_V6ONLY = 11
 _UNIX_SHOW_PEER, _UNIX_PEER = 4, 2
 _UNIX_ANSWER = 16  # family, type, state, inode, cookie; attributes follow
 
@@ -107,11 +108,10 @@ class SocketTable:
         found: list[tuple[int, Descriptor]] = []
         for family, protocol in KINDS[:2]:
             question = _question(family, protocol, 1 << _LISTEN, Endpoint("0.0.0.0", endpoint.port))  # noqa: S104
-            found += [
-                listener
-                for listener in (_read(answer, protocol) for answer in self._ask(question, _DUMP))
-                if is_called_by(listener[1], endpoint)
-            ]
+            for answer in self._ask(question, _DUMP):
+                inode, listener = _read(answer, protocol)
+                if is_called_by(listener, endpoint, both_families=_takes_both_families(answer)):
+                    found.append((inode, listener))
         return found
 
     def unix_peer(self, inode: int) -> "int | None":
@@ -167,6 +167,17 @@ def _half(number: int) -> bytes:
     return number.to_bytes(2, sys.byteorder)
 
 
+def _takes_both_families(answer: bytes) -> bool:
+    """Whether an answer about a listening IPv6 socket says that it is not IPv6-only."""
+    at = _INODE.stop
+    while at + 4 <= len(answer):
+        length, kind = _number(answer[at : at + 2]), _number(answer[at + 2 : at + 4])
+        if kind == _V6ONLY:
+            return answer[at + 4] == 0
+        at += max(length + 3 & ~3, 4)
+    return False
+
+
 def _question(
     family: int, protocol: int, states: int, local: "Endpoint | None" = None, remote: "Endpoint | None" = None
 ) -> bytes:
@@ -176,10 +187,21 @@ def _question(
     return bytes([family, protocol, 0, 0]) + _word(states) + ports + addresses + bytes(4) + _NO_COOKIE
 
 
-def is_called_by(listener: Descriptor, endpoint: Endpoint) -> bool:
-    """Whether a listening socket takes the calls to this address and port."""
+def is_called_by(listener: Descriptor, endpoint: Endpoint, *, both_families: bool = False) -> bool:
+    """Whether a listening socket takes the calls to this address and port.
+
+    Args:
+        listener: the socket.
+        endpoint: the address that was called.
+        both_families: whether a listener on ``::`` takes IPv4 calls, too; otherwise that counts as not known.
+    """
     here = listener.sockname
-    return isinstance(here, Endpoint) and here.port == endpoint.port and (not int(here.ip) or here.ip == endpoint.ip)
+    if not isinstance(here, Endpoint) or here.port != endpoint.port:
+        return False
+    if here.ip == endpoint.ip:
+        return True
+    version = 4 if listener.family == "inet" else 6
+    return not int(here.ip) and (version == endpoint.ip.version or (version == 6 and both_families))
 
 
 def _only(remote: Endpoint) -> bytes:

@@ -443,11 +443,13 @@ def _ip(word: str, family: str, *, begun: bool) -> bool:
     )
     address, percent, zone = word.partition("%")
     if percent and family == "inet6" and len(address) <= longest:  # stunnel's, for a link-local caller
+        if not characters.issuperset(address):
+            return False
         try:
-            parse_ip(f"{address}%{zone or 'z'}" if begun else word)
+            cls(address)  # as strictly as without a zone
+            return parse_ip(f"{address}%{zone or 'z'}" if begun else word)[1] is not None
         except ValueError:
             return False
-        return IPv6Address(address).is_link_local
     if not characters.issuperset(word):
         return False
     for tail in tails if begun else ("",):

@@ -15,6 +15,7 @@ import pytest
 import ucspi_env
 from tests.support import PATIENCE, Program, listening, tool
 from ucspi_env import Descriptor, Endpoint, Facts, NotUnderSuperServerError, Relay, identify
+from ucspi_env._sockdiag import is_called_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -461,6 +462,15 @@ def test_a_process_that_has_ended_is_not_taken_for_its_successor() -> None:
             process.read_links(100)
 
 
+@pytest.mark.root
+@pytest.mark.unshare("--pid", "--fork")
+def test_a_process_namespace_without_a_proc_of_its_own_is_no_hindrance() -> None:
+    """The numbers in its /proc are those of the namespace around it."""
+    said, caller = ask([*tool("recordio"), "unshare", "--pid", "--fork"], strict=True)
+
+    assert (said["remote"], said["evidence"]) == (caller, "relay")
+
+
 # -- the decision alone -----------------------------------------------------------------------------------------------
 
 PEER, HERE = Endpoint("192.0.2.1", 4711), Endpoint("198.51.100.1", 25)
@@ -533,3 +543,97 @@ def test_a_circle_of_pipes_leads_nowhere() -> None:
 
     assert (said["remote"], said["evidence"]) == (caller, "unconfirmed")
     assert "has no network connection" in said["problems"]["relay-unproved"]
+
+
+LOG = Descriptor(
+    "socket", family="inet", type="stream", sockname=Endpoint("127.0.0.1", 40000), peername=Endpoint("127.0.0.1", 514)
+)
+
+
+def beside_output(more: Facts) -> Facts:
+    """The same, with the output redirected to a log server."""
+    return Facts({0: Descriptor("pipe"), 1: LOG}, pid=17, relay=more.relay)
+
+
+def test_an_output_that_leads_to_a_log_server_is_not_the_caller() -> None:
+    """A run script with ``>/dev/tcp/loghost/514``."""
+    found = identify(TCP, beside_output(facts(PEER)))
+    assert (found.remote, found.evidence) == (PEER, "relay")
+    unproved = identify(TCP, beside_output(facts(obstacle="unreadable")))
+    assert (unproved.remote, unproved.vouched) == (PEER, False)
+    agreed = identify({"TCPREMOTEIP": "127.0.0.1", "TCPREMOTEPORT": "514"}, beside_output(facts(obstacle="no-socket")))
+    assert (agreed.remote, agreed.evidence) == (LOG.peername, "confirmed")
+
+
+def test_a_leaked_socket_does_not_speak_against_the_relay() -> None:
+    stale = {"TCPREMOTEIP": "127.0.0.1", "TCPREMOTEPORT": "514"}
+    relayed = facts(PEER)
+    leaked = Facts({0: Descriptor("pipe"), 9: LOG}, pid=17, relay=relayed.relay)
+    found = identify(stale, leaked)
+    assert (found.evidence, found.vouched) == ("unconfirmed", False)
+    assert identify(stale, Facts({0: Descriptor("pipe"), 9: LOG}, pid=17)).evidence == "confirmed"
+
+
+def test_where_the_relay_may_have_other_callers_a_claim_without_a_port_gets_none() -> None:
+    claim = {"REMOTE_HOST": "192.0.2.1"}
+    assert identify(claim, facts(PEER)).remote == PEER
+    shared = identify(claim, facts(PEER, own=False))
+    assert (shared.remote, shared.evidence) == (Endpoint("192.0.2.1"), "relay")
+
+
+def test_a_relays_name_stays_in_its_place() -> None:
+    named = Relay(16, "x\nserver: ok 10 \udcff", user=0, asker=1000, obstacle="unreadable")
+    (problem,) = identify(TCP, Facts({0: Descriptor("pipe")}, pid=17, relay=named)).problems
+
+    assert str(problem).isprintable()
+    assert str(problem).isascii()
+
+
+@pytest.mark.parametrize(
+    ("listener", "called", "both_families", "takes"),
+    [
+        (Endpoint("0.0.0.0", 25), HERE, False, True),
+        (Endpoint("0.0.0.0", 25), Endpoint("2001:db8::1", 25), False, False),
+        (Endpoint("::", 25), Endpoint("2001:db8::1", 25), False, True),
+        (Endpoint("::", 25), HERE, True, True),
+        (Endpoint("::", 25), HERE, False, False),
+        (Endpoint("0.0.0.0", 26), HERE, True, False),
+        (HERE, HERE, False, True),
+        (Endpoint("198.51.100.2", 25), HERE, False, False),
+    ],
+)
+def test_a_listener_takes_the_calls_of_its_own_family(
+    listener: Endpoint, called: Endpoint, both_families: bool, takes: bool
+) -> None:
+    family = "inet" if listener.ip.version == 4 else "inet6"
+    socket = Descriptor("socket", family=family, type="stream", sockname=listener, listening=True)
+
+    assert is_called_by(socket, called, both_families=both_families) is takes
+
+
+def test_an_environment_that_is_passed_is_not_that_of_the_process() -> None:
+    """Values that come twice in the process's own count only where they are what is judged."""
+    twice = {"TCPREMOTEIP": ("10.2.2.2", "10.3.3.3")}
+    found = identify(
+        TCP | {"TCPREMOTEIP": "198.51.100.7"}, Facts({0: Descriptor("pipe")}, duplicates=twice), trust="proxy"
+    )
+
+    assert found.remote == Endpoint("198.51.100.7", 4711)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_worker_that_was_handed_several_connections_is_not_a_witness(own: bool) -> None:
+    """Its listener is another process's, and whose connection is the only one left need not be this program's."""
+    worker = (
+        "import os, sys, socket\n"
+        "(r, w), (r2, w2) = os.pipe(), os.pipe()\n"
+        "if os.fork() == 0:\n"
+        "    os.dup2(r, 0); os.dup2(w2, 1); os.closerange(3, 100)\n"
+        "    os.execv(sys.argv[1], sys.argv[1:])\n"
+        "os.close(r); os.close(w2)\n"
+        + ("" if own else "keep = os.dup(0); os.close(0); os.close(1)\n")
+        + "os.read(r2, 1)\n"
+    )
+    said, caller = ask([sys.executable, "-I", "-c", worker], claim=False)
+
+    assert said.get("remote", said.get("error")) == (caller if own else "NotUnderSuperServerError")

@@ -170,6 +170,8 @@ GARBAGE = {
     "five octets": (b"PROXY TCP4 192.0.2.7.1 192.0.2.1 1 2\r\n", 20),
     "an empty address": (b"PROXY TCP4  192.0.2.1 1 2\r\n", 11),
     "a zone of an address that has none": (b"PROXY TCP6 ::1%eth0 ::1 1 2\r\n", 14),
+    "brackets around an address with a zone": (b"PROXY TCP6 [fe80::1%eth0] ::1 1 2\r\n", 11),
+    "an address with zeros before a zone": (b"PROXY TCP6 fe80::127.000.0.1%x ::1 1 2\r\n", 22),
     "an unusable zone": (b"PROXY TCP6 fe80::1%e/0 ::1 1 2\r\n", 20),
     "brackets": (b"PROXY TCP6 [::1] ::1 1 2\r\n", 11),
     "five hexadecimal digits": (b"PROXY TCP6 12001::1 ::1 1 2\r\n", 15),

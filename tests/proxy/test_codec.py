@@ -114,7 +114,7 @@ some_bytes = st.one_of(
     st.binary(max_size=300),
     st.binary(max_size=120).map(lambda tail: b"PROXY " + tail),
     st.text(alphabet="0123456789abcdef:. \r\n_+", max_size=100).map(lambda text: b"PROXY TCP4 " + text.encode()),
-    st.text(alphabet="0123456789abcdefF:. \r\n%", max_size=100).map(lambda text: b"PROXY TCP6 " + text.encode()),
+    st.text(alphabet="0123456789abcdefF:. \r\n%[]", max_size=100).map(lambda text: b"PROXY TCP6 " + text.encode()),
     st.binary(max_size=300).map(lambda tail: SIGNATURE + tail),
     st.builds(
         binary,

@@ -214,7 +214,8 @@ def _balancer(options: Options, environ: Mapping[str, str]) -> Balancer:
     if socket is not None and socket.family == "unix" and not socket.listening and isinstance(socket.sockname, str):
         path, user = socket.sockname, socket.peercred[1] if socket.peercred else None
         if path:
-            trusted = {"", path, f"uid={user}"}.intersection(options.trusted_unix)
+            named = {path} if path.startswith(("/", "@", "./")) else set[str]()
+            trusted = ({"", f"uid={user}"} | named).intersection(options.trusted_unix)
             name = f"the UNIX-domain peer at {path!a}" + ("" if user is None else f" (user {user})")
             what = path if trusted - {f"uid={user}"} or not trusted else f"uid={user}"
             return Balancer(name, f"{_UNIX}{what}", None, trusted=bool(trusted))
