@@ -85,8 +85,8 @@ def marked_unix(mark: "str | None", socket: "Descriptor") -> bool:
 def _with_proof(case: "Case") -> "Connection | None":
     """Step 5: claims that something else than the variables speaks for."""
     return (
-        _by_relay(case)
-        or _by_inherited_socket(case)
+        _by_inherited_socket(case)
+        or _by_relay(case)
         or _by_proxy_word(case)
         or _by_socat_word(case)
         or _by_process(case)
