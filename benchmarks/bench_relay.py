@@ -1,9 +1,9 @@
 """What it takes to find the relay of a program that has a pipe for its connection, imports included.
 
 The relay holds 20 descriptors more than it needs, and ten more processes than the machine has anyway are in reach. The
-time is that of `Facts.observe` in a fresh interpreter that has imported `ucspi_env`, by the program's own clock: the
-median of ``--starts`` starts, once as the machine is, and once with ``--others`` more connections on it. Variables name
-the caller, as below tcpserver.
+time is that of `Facts.observe` in a fresh interpreter that has imported what every `remote()` does, by the program's
+own clock: the median of ``--starts`` starts, once as the machine is, and once with ``--others`` more connections on it.
+Variables name the caller, as below tcpserver.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ MOST = 3.0
 ASK = """
 import os, sys, time
 sys.path.insert(0, sys.argv[1])
-import ucspi_env
+from ucspi_env import Facts, identify
 start = time.perf_counter()
-facts = ucspi_env.Facts.observe()
+facts = Facts.observe()
 taken = time.perf_counter() - start
-os.write(2, f"{ucspi_env.identify(os.environ, facts).evidence} {1000 * taken}\\n".encode())
+os.write(2, f"{identify(os.environ, facts).evidence} {1000 * taken}\\n".encode())
 """
 
 

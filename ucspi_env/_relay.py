@@ -588,12 +588,12 @@ class _Search:
         A server that has several callers has only somebody else's socket left when this one has hung up.
         """
         read = self._listeners.get(holder.pid)
+        inodes: set[int] = set()
         if read is not None:
             inodes = {inode for inode, listener in read if is_called_by(listener, here)}
-        else:
-            table = self._open_table()
+        elif (table := self._open_table()) is not None:
             try:
-                inodes = {inode for inode, _ in table.listeners(here)} if table is not None else set()
+                inodes = {inode for inode, _ in table.listeners(here)}
             except OSError:
                 return False
         return bool(inodes) and not inodes & holder.inodes()
