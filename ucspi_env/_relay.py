@@ -134,6 +134,8 @@ def find(fd: int, environ: "Mapping[str, str]") -> "Relay | None":
         claims = list(_claimed(environ, _FAMILIES if terminal else (*_FAMILIES, SSH)))
         if terminal and not claims:
             return None
+        if terminal and os.fstat(fd).st_dev != own.terminals:
+            return Relay(0, "", obstacle="not-found")  # of another instance of devpts than is mounted here
         with _Search(own, claims) as search:
             try:
                 end = search.other_end(reading, _OTHER_MODE[0])
@@ -299,6 +301,14 @@ class _Process:
         except OSError:
             return ""
 
+    @property
+    def terminals(self) -> "int | None":
+        """The device of the file system that its terminals are in; None where that cannot be read."""
+        try:
+            return os.stat("root/dev/pts", dir_fd=self.folder).st_dev
+        except OSError:
+            return None
+
     def inodes(self) -> "set[int]":
         """The sockets that it holds."""
         return {int(link[8:-1]) for link in self.links.values() if link.startswith("socket:[")}
@@ -426,6 +436,9 @@ class _Search:
     def _holds(self, process: _Process, end: "End") -> bool:
         name, mode = end
         if name.startswith(_TERMINAL):
+            # Each instance of devpts (a container's, a chroot's) counts its terminals from 0.
+            if process.terminals is None or process.terminals != self.own.terminals:
+                return False
             index = b"tty-index:\t%b\n" % name.removeprefix(_TERMINAL).encode()
             return any(
                 link in _MULTIPLEXERS and index in process.text(f"fdinfo/{fd}") for fd, link in process.links.items()

@@ -447,6 +447,23 @@ def test_a_relay_in_another_process_namespace_is_not_found() -> None:
     assert "relay-unproved" in said["problems"]
 
 
+OTHER_TERMINALS = 'mount -t devpts -o newinstance,ptmxmode=666 devpts /dev/pts && exec "$@"'
+
+
+@pytest.mark.root
+@pytest.mark.unshare("--mount")
+@pytest.mark.needs("/dev/pts/ptmx")
+@pytest.mark.parametrize("inside", ["program", "relay and program"])
+def test_a_terminal_is_known_by_its_file_system_too(inside: str) -> None:
+    """Each instance of devpts counts its terminals from 0, so the number alone could be another terminal's."""
+    enter = ["unshare", "-m", "sh", "-c", OTHER_TERMINALS, "sh"]
+    shape = relay("child", "pty")
+    said, caller = ask([*shape, *enter] if inside == "program" else [*enter, *shape])
+
+    assert (said["remote"], said["evidence"]) == (caller, "unconfirmed" if inside == "program" else "relay")
+    assert ("relay-unproved" in said["problems"]) == (inside == "program")
+
+
 def test_a_process_that_has_ended_is_not_taken_for_its_successor() -> None:
     """A process is looked at through one descriptor of its folder, which stays with it."""
     from ucspi_env._relay import _Process
