@@ -216,6 +216,19 @@ def test_jobs_find_the_same_in_the_same_order(tree: Path) -> None:
     assert found("--jobs", "2", tree) == found(tree)
 
 
+@pytest.mark.needs("/dev/shm")  # to mount something over
+@pytest.mark.unshare("--map-root-user", "--mount")
+def test_jobs_are_ignored_with_a_line_where_processes_cannot_share_locks(tree: Path) -> None:
+    for number in range(12):
+        (tree / f"n{number}.pl").write_text(BAD_PERL)
+    enter = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o ro none /dev/shm && exec "$@"', "sh"]
+    command = [*enter, sys.executable, "-m", "ucspi_env.envcheck.lint", "--format", "json", "--jobs", "2", str(tree)]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, json.loads(ended.stdout)) == (1, found(tree))
+    assert "ucspi-envcheck lint: --jobs 2 is ignored" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def test_fix_rewrites_what_is_certain_and_leaves_the_rest(tree: Path) -> None:
     (tree / "a.py").write_text('import os\nimport sys\n\nip = os.environ["TCPREMOTEIP"]  # é\nsys.exit(len(ip))\n')
     (tree / "handled.py").write_text(

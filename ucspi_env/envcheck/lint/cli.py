@@ -46,13 +46,22 @@ def _gather(paths: Iterable[str], exclude: tuple[str, ...], skipped: Skipped) ->
 
 
 def _run(jobs: list[_Job], workers: int) -> list[Finding]:
-    if workers == 1 or len(jobs) < _FEW:
-        results: Iterable[list[Finding]] = map(_lint_job, jobs)
-        return [one for found in results for one in found]
-    with ProcessPoolExecutor(workers) as pool:
+    pool = _pool(workers) if workers > 1 and len(jobs) >= _FEW else None
+    if pool is None:
+        return [one for found in map(_lint_job, jobs) for one in found]
+    with pool:
         return [
             one for found in pool.map(_lint_job, jobs, chunksize=max(1, len(jobs) // (workers * 8))) for one in found
         ]
+
+
+def _pool(workers: int) -> ProcessPoolExecutor | None:
+    """Start processes to judge files in; None, and a line on stderr, where this machine has no semaphores for them."""
+    try:
+        return ProcessPoolExecutor(workers)
+    except (OSError, NotImplementedError) as error:  # /dev/shm is absent or cannot be written to
+        click.echo(f"ucspi-envcheck lint: --jobs {workers} is ignored, one process does it all: {error}", err=True)
+        return None
 
 
 def _apply_fixes(jobs: list[_Job]) -> tuple[list[_Job], int]:
