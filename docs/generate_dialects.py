@@ -139,7 +139,7 @@ SITUATIONS: tuple[tuple[str, dict[str, str], Facts], ...] = (
     ("Leading zeros, as DJB's tools read them", TCP | {"TCPREMOTEIP": "192.000.002.001"}, ALONE),
     ("Empty counts as unset", TCP | {"TCPREMOTEIP": ""}, ALONE),
     ("Over-long text", TCP | {"TCPREMOTEIP": "2001:db8::" + "0" * 90 + "1"}, ALONE),
-    ("Text that is no address", TCP | {"TCPREMOTEIP": "<no address>"}, ALONE),
+    ("Text that is not an address", TCP | {"TCPREMOTEIP": "<not an address>"}, ALONE),
     ("A port that is none", TCP | {"TCPREMOTEPORT": "+25"}, ALONE),
     ("A host name that is an address", TCP | {"TCPREMOTEHOST": "192.0.2.99"}, ALONE),
     ("An ident answer with control bytes", TCP | {"TCPREMOTEINFO": "a\033[31m"}, ALONE),

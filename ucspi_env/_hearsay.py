@@ -271,7 +271,7 @@ def _by_socat_word(case: "Case") -> "Connection | None":
 
 
 def _by_process(case: "Case") -> "Connection | None":
-    """Signs of freshness that are no proof for access control: our process id beside systemd's variables."""
+    """A sign of freshness, which access control does not rely on: our process id beside systemd's variables."""
     environ = case.environ
     addr = case.claims.get(ADDR.name)
     pid = case.facts.pid
@@ -307,7 +307,7 @@ def _by_gateway(case: "Case") -> "Connection | None":
         ]
         port = next((port for port in ports if port is not None), None)
         addr.remote = Endpoint(remote.ip, port, remote.zone, remote.host, remote.info)
-        addr.problems.clear()
+        addr.problems = [problem for problem in addr.problems if problem.code != "missing-port"]
     return case.answer(addr, evidence, "tcp", dialect="cgi")
 
 

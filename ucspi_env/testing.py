@@ -35,7 +35,7 @@ def facts_from_capture(case: Mapping[str, Any]) -> Facts:
     Args:
         case: one recording: ``fd0``, ``fd1``, ``fd2`` and ``extra_fds`` (descriptors), ``pid``, ``ppid``,
             ``env_duplicates``; ``relay`` where there was one: ``pid``, ``name``, ``user``, ``asker``, ``sockets``
-            (descriptors), ``both``, ``accepted``, ``obstacle``.
+            (descriptors), ``both``, ``accepted``, ``own``, ``obstacle``.
     """
     descriptors = {number: _descriptor(case[f"fd{number}"]) for number in (0, 1, 2) if f"fd{number}" in case}
     for name, recorded in case.get("extra_fds", {}).items():
@@ -58,6 +58,7 @@ def _relay(recorded: Mapping[str, Any]) -> Relay:
         asker=recorded["asker"],
         both=recorded["both"],
         accepted=recorded["accepted"],
+        own=recorded.get("own", True),
         obstacle=recorded["obstacle"],
     )
 

@@ -65,7 +65,7 @@ def check(case: dict[str, Any], environ: dict[str, str], facts: Facts) -> None:
         assert found.remote is None or flagged(found), found
         return
     if found.remote is None:
-        # The named socket of a balancer or a web server has credentials, which are no more than a flagged answer.
+        # The named socket of a balancer or a web server has credentials, which give a flagged answer only.
         credentials = bool(case["fd0"].get("sockname", {}).get("path")) and flagged(found)
         assert found.evidence == "unconfirmed" or credentials or "relay" in case["id"], found
         return

@@ -514,6 +514,14 @@ class TestProofs:
 
         assert (found.remote, found.dialect, found.evidence) == (Endpoint("::1", 4711), "cgi", "proof")
 
+    def test_cgi_without_a_port_is_not_a_problem_but_a_port_that_cannot_be_read_is(self) -> None:
+        environ = {"GATEWAY_INTERFACE": "CGI/1.1", "REMOTE_ADDR": "192.0.2.1"}
+        absent = identify(environ, Facts({0: PIPE}, pid=17))
+        bad = identify(environ | {"REMOTE_PORT": "65536"}, Facts({0: PIPE}, pid=17))
+
+        assert (absent.remote, codes(absent)) == (Endpoint("192.0.2.1"), {"web-server"})
+        assert (bad.remote, codes(bad)) == (Endpoint("192.0.2.1"), {"web-server", "bad-port"})
+
     def test_a_web_server_without_gateway_interface_is_not_called_systemd(self) -> None:
         """Net::Server::HTTP: what tells it from systemd is its own address, which systemd has no variable for."""
         environ = {"REMOTE_ADDR": "203.0.113.1", "REMOTE_PORT": "1", "SERVER_ADDR": "192.0.2.1", "SERVER_PORT": "80"}

@@ -103,7 +103,7 @@ def relay() -> dict[str, Any] | None:
             if end.zone:
                 ends[which]["scope_name"] = end.zone
         sockets.append({"kind": "socket", **ends, "type": f"SOCK_{(one.type or '').upper()}", "listening": False})
-    names = ("pid", "name", "user", "asker", "both", "accepted", "obstacle")
+    names = ("pid", "name", "user", "asker", "both", "accepted", "own", "obstacle")
     return {"sockets": sockets, **{name: getattr(found, name) for name in names}}
 
 

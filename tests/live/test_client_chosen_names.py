@@ -158,7 +158,7 @@ def test_request_headers_never_change_who_is_calling(server: str, method: str, s
 
 @pytest.mark.peer(*WEB["Apache mod_cgid"].needs)
 def test_the_web_server_on_a_named_socket_is_not_the_caller(site: Site) -> None:
-    """mod_cgid's descriptor 0 has credentials, the web server's own: they are nobody who called."""
+    """mod_cgid's descriptor 0 has credentials, the web server's own, which are not the caller's."""
     with WEB["Apache mod_cgid"].start(site, ENV):
         response, port = site.call(request(headers([1, os.getpid()])[:MOST_HEADERS]))
         said = site.take(response)
