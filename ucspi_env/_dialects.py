@@ -10,6 +10,7 @@ from ucspi_env._errors import DialectError
 from ucspi_env._model import Value
 from ucspi_env._variables import (
     ADDR,
+    FAMILIES,
     HOST,
     IPC_NAMES,
     NCAT,
@@ -412,7 +413,7 @@ _SOCAT_OWN = ("PID", "PPID", "VERSION")
 
 PEER_VARIABLES = frozenset(
     [
-        *(name for family in (TCP, TCP6, SSL, TCPADDR, UDPADDR, ADDR, HOST, SOCAT, NCAT, SSH) for name in family.names),
+        *(name for family in FAMILIES for name in family.names),
         *UNIX_NAMES,
         *IPC_NAMES,
         "PROTO",

@@ -19,7 +19,7 @@ from errno import EMFILE, ENFILE
 from ucspi_env._facts import Descriptor
 from ucspi_env._model import Endpoint, Value
 from ucspi_env._sockdiag import KINDS, SocketTable, TooManyError, is_called_by, read_tables
-from ucspi_env._variables import ADDR, HOST, NCAT, SOCAT, SSH, SSL, TCP, TCP6, TCPADDR, UDPADDR, read_claim
+from ucspi_env._variables import FAMILIES, SSH, read_claim
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     End: TypeAlias = tuple[str, str]
     """The other end of a descriptor: what it is called in /proc, and what its holder must be able to do, r or w."""
 
-_FAMILIES = (TCP, TCP6, TCPADDR, UDPADDR, SSL, ADDR, HOST, NCAT, SOCAT)
 MOST_HOPS = 4
 MOST_ANCESTORS = 16
 MOST_PROCESSES = 64
@@ -131,7 +130,7 @@ def find(fd: int, environ: "Mapping[str, str]") -> "Relay | None":
             return None
         # Every login has a terminal, and a process with a connection at its other end: that is not a super-server.
         terminal = reading.startswith(_TERMINAL)
-        claims = list(_claimed(environ, _FAMILIES if terminal else (*_FAMILIES, SSH)))
+        claims = list(_claimed(environ, [family for family in FAMILIES if family is not SSH or not terminal]))
         if terminal and not claims:
             return None
         if terminal and os.fstat(fd).st_dev != own.terminals:
@@ -149,7 +148,7 @@ def find(fd: int, environ: "Mapping[str, str]") -> "Relay | None":
 
 
 def _claimed(
-    environ: "Mapping[str, str]", families: "tuple[Family, ...]"
+    environ: "Mapping[str, str]", families: "Iterable[Family]"
 ) -> "Iterator[tuple[Endpoint, Endpoint | None]]":
     """The peers that variables name, each with the called address and port where these are known or likely."""
     for family in families:

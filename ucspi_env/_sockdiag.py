@@ -121,13 +121,8 @@ class SocketTable:
         """
         question = bytes([_socket.AF_UNIX, 0, 0, 0]) + _word(0xFFFFFFFF) + _word(inode) + _word(_UNIX_SHOW_PEER)
         for answer in self._ask(question + _NO_COOKIE, 0):
-            at = _UNIX_ANSWER
-            while at + 4 <= len(answer):
-                length, kind = _number(answer[at : at + 2]), _number(answer[at + 2 : at + 4])
-                if kind == _UNIX_PEER:
-                    return _number(answer[at + 4 : at + 8])
-                at += max(length + 3 & ~3, 4)
-            return 0
+            peer = _attribute(answer, _UNIX_ANSWER, _UNIX_PEER)
+            return 0 if peer is None else _number(peer)
         return None
 
     def _ask(self, question: bytes, flags: int) -> "list[bytes]":
@@ -167,15 +162,19 @@ def _half(number: int) -> bytes:
     return number.to_bytes(2, sys.byteorder)
 
 
-def _takes_both_families(answer: bytes) -> bool:
-    """Whether an answer about a listening IPv6 socket says that it is not IPv6-only."""
-    at = _INODE.stop
+def _attribute(answer: bytes, at: int, wanted: int) -> "bytes | None":
+    """One of the attributes (``struct rtattr``) that begin at ``at`` in an answer; None where it is not there."""
     while at + 4 <= len(answer):
         length, kind = _number(answer[at : at + 2]), _number(answer[at + 2 : at + 4])
-        if kind == _V6ONLY:
-            return answer[at + 4] == 0
+        if kind == wanted:
+            return answer[at + 4 : at + length]
         at += max(length + 3 & ~3, 4)
-    return False
+    return None
+
+
+def _takes_both_families(answer: bytes) -> bool:
+    """Whether an answer about a listening IPv6 socket says that it is not IPv6-only."""
+    return _attribute(answer, _INODE.stop, _V6ONLY) == b"\0"
 
 
 def _question(

@@ -111,6 +111,8 @@ SOCAT = prefixed("SOCAT")
 NCAT = Family("NCAT", "NCAT_REMOTE_ADDR", "NCAT_REMOTE_PORT", local_ip="NCAT_LOCAL_ADDR", local_port="NCAT_LOCAL_PORT")
 # One variable of four words: "client-ip client-port server-ip server-port".
 SSH = Family("SSH", "SSH_CONNECTION")
+FAMILIES = (TCP, TCP6, TCPADDR, UDPADDR, SSL, ADDR, HOST, NCAT, SOCAT, SSH)
+"""All of them, but for those of socats that the operator names."""
 
 UNIX_NAMES = ("UNIXREMOTEEUID", "UNIXREMOTEEGID", "UNIXREMOTEPID", "UNIXREMOTEPATH", "UNIXLOCALPATH")
 IPC_NAMES = ("IPCREMOTEEUID", "IPCREMOTEEGID", "IPCREMOTEPID", "IPCREMOTEPATH", "IPCLOCALPATH")
