@@ -20,6 +20,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from tests.support.processes import wait_until
 from ucspi_env.envcheck._stage import Stage
 
 if TYPE_CHECKING:
@@ -187,6 +188,11 @@ class Namespace:
     def add(self, address: str, device: str = "lo") -> None:
         """Give a device an address that is usable at once."""
         self.ip("address", "add", address, "dev", device, *(["nodad"] if ":" in address else []))
+        if ":" in address and device == "lo":
+            # A work queue of the kernel adds the route a moment later, on a loaded machine too late for connect(2).
+            host = address.partition("/")[0]
+            routes = ["ip", "-6", "route", "show", "table", "local", "to", "exact", f"{host}/128"]
+            wait_until(lambda: self.run(routes).stdout, f"{host} has its route")
 
     def set(self, name: str, value: str) -> None:
         """Set a sysctl of the namespace, ``"net/ipv6/bindv6only"``."""
